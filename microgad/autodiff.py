@@ -1,0 +1,86 @@
+"""Derivatives as pure functions: of a graph, and of a Python function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .errors import InputError
+from .node import Node
+from .order import EMPTY, topological_order
+from .primitives import identity
+from .value import Value
+
+
+def adjoints(root: Node) -> dict[Node, Any]:
+    """The derivative of `root` by every node below it: a dict from node to number, no `grad` touched.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> x = mg.Value(3.0)
+    >>> mg.adjoints(x * x)[x]
+    6.0
+    """
+    return _pull(topological_order(_result(root)))
+
+
+def _pull(order: list[Any], trace: bool = False, among: set[Node] | None = None) -> dict[Node, Any]:
+    found: dict[Node, Any] = {order[-1]: 1.0}  # for the options see Node.edges
+    for node in reversed(order):
+        if node in found:
+            for x, _, contribution in node.edges(found[node], trace, among):
+                found[x] = found[x] + contribution if x in found else contribution
+    return found
+
+
+def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+    """The derivative of a function, as a function that takes the same arguments.
+
+    Numbers give a number. A Value gives a Value, which belongs to the graph and can go backward. The call
+    raises an `InputError` where the argument is missing or the result of `f` is not one number.
+
+    Parameters
+    ----------
+    f : callable
+        A function of numbers that returns one number, in operators and functions of `microgad`.
+    argnums : int or tuple of int
+        The positional argument to differentiate by; for a tuple the result is a tuple.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> cube = lambda x: x**3
+    >>> mg.grad(cube)(2.0), mg.grad(mg.grad(cube))(2.0)
+    (12.0, 12.0)
+    """
+    chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+
+    def gradient(*args: Any, **kwargs: Any) -> Any:
+        if any(not -len(args) <= i < len(args) for i in chosen):
+            raise InputError(f"grad by argument {argnums} of a call with {len(args)} positional arguments")
+        # Each variable is a node of its own. What `f` sees of the same number by another way, as an
+        # inner derivative sees the variable of an outer one, is no part of this derivative.
+        variables = {i % len(args): identity.bind(Value, (args[i],)) for i in chosen}
+        order = topological_order(_result(f(*(variables.get(i, x) for i, x in enumerate(args)), **kwargs)))
+        among = set(variables.values())
+        trace = any(isinstance(args[i], Node) for i in chosen)
+        for node in order:
+            if any(x in among for x in node.inputs):
+                among.add(node)
+            elif node.prim is identity and node not in among and type(node.a) is float:
+                trace = True  # the variable of an outer derivative, which has to differentiate this result
+        found = _pull(order, trace, among)
+        for variable in variables.values():
+            if type(variable.a) is float:
+                variable.prim, variable.a = None, EMPTY  # closed: from here on a constant
+        parts = ((args[i], found.get(variables[i % len(args)], 0.0)) for i in chosen)
+        result = tuple(_result(part) if isinstance(x, Node) else part for x, part in parts)
+        return result[0] if isinstance(argnums, int) else result
+
+    return gradient
+
+
+def _result(x: Any) -> Any:
+    """`x` as a node to differentiate: a Value, or a number, which depends on nothing."""
+    return x if isinstance(x, Node) else Value(x)

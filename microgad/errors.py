@@ -1,0 +1,72 @@
+"""Every exception of the project: what happened, where, and what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class MicrogadError(Exception):
+    """The base of every error that microgad raises on purpose."""
+
+
+class InputError(MicrogadError, TypeError):
+    """A value of a kind that a node cannot hold, or a function that cannot be differentiated."""
+
+
+class DomainError(MicrogadError, ValueError):
+    """A number outside the domain of a primitive, such as the logarithm of a negative number."""
+
+
+class GraphCutError(MicrogadError, TypeError):
+    """A conversion that would silently cut a node out of its graph, such as ``math.exp(v)``."""
+
+
+class InteriorError(MicrogadError, AttributeError):
+    """An attempt to set the data of a node that is computed from others."""
+
+
+class ExpressionError(MicrogadError, ValueError):
+    """Text that is not an expression, with the column where reading stopped."""
+
+
+class GraphSizeError(MicrogadError, ValueError):
+    """A graph too large for the form in which it was asked for."""
+
+
+class RenderError(MicrogadError, RuntimeError):
+    """A picture that could not be made, with the command that installs what is missing."""
+
+
+def spell(x: Any, depth: int = 2) -> str:
+    """A short text for an operand in a message: its name, its number, or how it was computed."""
+    prim = getattr(x, "prim", None)
+    if getattr(x, "name", None):
+        return str(x.name)
+    if prim is None:
+        return repr(getattr(x, "_data", x))
+    if depth == 0:
+        return "…"
+    return _fill(prim.text, [spell(operand, depth - 1) for operand in x.operands])
+
+
+def _fill(template: str, texts: Sequence[str]) -> str:
+    """A row's template with its operands' texts, in parentheses wherever one could be misread."""
+    safe = "(" in template or template == "{}"
+    return template.format(*(text if safe or " " not in text else f"({text})" for text in texts))
+
+
+def undefined_derivative(node: Any, x: Any, error: Exception) -> DomainError:
+    """The error of a node whose derivative by its input `x` does not exist."""
+    return DomainError(f"the derivative of {spell(node)} by {spell(x)} does not exist: {error}")
+
+
+def outside_domain(row: Any, operands: Sequence[Any], data: Sequence[Any]) -> DomainError:
+    """The error of a primitive that has no value at `data`, in the names of its operands."""
+    texts = [spell(operand) for operand in operands]
+    given = ", ".join(f"{text} = {number!r}" for text, number in zip(texts, data, strict=True) if text != repr(number))
+    return DomainError(
+        f"{_fill(row.text, texts)} is undefined"
+        + (f" at {given}" if given else "")
+        + (f": {row.name} needs {row.domain}" if row.domain else "")
+    )

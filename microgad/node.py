@@ -1,0 +1,111 @@
+"""The node: what an operation leaves behind, and the pass that walks back over it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import undefined_derivative
+from .order import EMPTY, topological_order
+from .primitive import Primitive, ranks
+from .primitives import add, mul, relu
+
+
+class Node:
+    """One value of a graph: a primitive, its operands, and what came out. ONE object for the collector."""
+
+    __slots__ = ("_data", "a", "b", "grad", "mark", "name", "prim")
+    _data: Any
+    prim: Primitive | None  # None for a leaf
+    a: Any  # an operand: a node, a plain number, or EMPTY; a tuple of operands where there are more than two
+    b: Any
+    grad: Any  # None until a backward pass arrives
+    mark: Any  # belongs to the walk under way
+    name: str | None
+
+    def __init_subclass__(cls, rank: int, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        ranks[cls] = rank
+
+    @property
+    def operands(self) -> tuple[Any, ...]:
+        """What the operation was given, in order: nodes, and plain numbers as floats."""
+        a, b = self.a, self.b
+        return (a, b) if b is not EMPTY else a if type(a) is tuple else () if a is EMPTY else (a,)
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The nodes among the operands, in order; one that is used twice stands there twice."""
+        return tuple(x for x in self.operands if isinstance(x, Node))
+
+    @property
+    def op(self) -> str:
+        """The operation's label in a drawing; the empty string for a leaf."""
+        return "" if self.prim is None else self.prim.label
+
+    _prev, _op = inputs, op  # micrograd's spellings
+
+    def edges(self, upstream: Any, trace: bool = False, among: Any = None) -> list[tuple[Node, Any, Any]]:
+        """The chain rule at one node: ``(input, local derivative, contribution)`` for each input.
+
+        With `trace` the rules run on nodes and give nodes, to be differentiated again; `among` is the set
+        of inputs that need a derivative, None for all. The local derivative of a structural row is None.
+        """
+        row, operands = self.prim, self.operands
+        out, args = (self, operands) if trace else (self._data, [x if type(x) is float else x._data for x in operands])
+        found = []
+        for i, x in enumerate(operands):
+            if row is not None and type(x) is not float and (among is None or x in among):
+                try:
+                    if row.vjp:
+                        found.append((x, None, row.vjp[i](upstream, out, *args, **row.params)))
+                        continue
+                    rule = row.partials[i]
+                    local = rule(out, *args) if callable(rule) else rule
+                except (ValueError, ZeroDivisionError) as error:
+                    raise undefined_derivative(self, x, error) from None
+                found.append((x, local, _times(upstream, local)))
+        return found
+
+    def backward(self, gradient: float = 1.0) -> None:
+        """Fill `grad` with the derivative of this node, times `gradient`, by every node below it.
+
+        Leaves add it to what they hold, until their `grad` is set back to None; nodes in between hold
+        the last pass only. A pass that fails leaves every leaf as it was.
+        """
+        token, number, plus, times, hinge, leaves = float("-0.0"), float, add, mul, relu, []
+        order = topological_order(self, token)
+        self.mark = type(self).constant(gradient)  # type: ignore[attr-defined]
+        # A mark starts as the token, -0.0, and adds up contributions. The rows that networks are made of
+        # are spelled out, worth 2 times; a test holds them to `edges` bit for bit.
+        for node in reversed(order):
+            row = node.prim
+            if row is None:
+                leaves.append(node)
+                continue
+            node.grad = g = node.mark
+            a = node.a
+            b = node.b
+            if row is plus:
+                if type(a) is not number:
+                    a.mark = g if a.mark is token else a.mark + g
+                if type(b) is not number:
+                    b.mark = g if b.mark is token else b.mark + g
+            elif row is times:
+                if type(a) is not number:
+                    a.mark += g * (b if type(b) is number else b._data)
+                if type(b) is not number:
+                    b.mark += g * (a if type(a) is number else a._data)
+            elif row is hinge:
+                a.mark += g * (1.0 if a._data > 0.0 else 0.0)
+            else:
+                for x, _, contribution in node.edges(g):
+                    x.mark += contribution
+        for leaf in leaves:
+            leaf.grad = leaf.mark if leaf.grad is None else leaf.grad + leaf.mark
+
+
+def _times(upstream: Any, local: Any) -> Any:
+    """``upstream * local``, without the nodes that a constant 1 or 0 would leave in a traced graph."""
+    if type(local) is float and local in (0.0, 1.0):
+        return upstream if local else 0.0
+    return local if type(upstream) is float and upstream == 1.0 else upstream * local

@@ -1,0 +1,165 @@
+"""Python's and NumPy's operators on nodes, written once for every kind of node."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from . import primitives as rows
+from .errors import GraphCutError, InputError, spell
+from .node import Node
+from .order import EMPTY
+from .primitive import Primitive
+
+_new, _plus, _times, _relu = object.__new__, rows.add, rows.mul, rows.relu
+_OF_UFUNC = {row.array: row for row in rows.TABLE.values() if isinstance(row.array, np.ufunc)}
+
+# How a node alone in a notebook cell shows itself: `microgad/__init__.py` puts the drawing here.
+show: list[Callable[[Any], dict[str, Any]]] = [lambda node: {"text/plain": repr(node)}]
+
+
+def as_float(x: Any) -> float:
+    """A plain number as the float that a graph of scalars keeps."""
+    if type(x) is float:
+        return x
+    if type(x) is int or not (isinstance(x, (str, bytes, Node)) or getattr(x, "ndim", 0)):
+        try:
+            return float(x)
+        except (TypeError, ValueError, OverflowError):
+            pass
+    raise InputError(f"a Value holds one real number, not {type(x).__name__} {x!r:.40}")
+
+
+def _binary(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """An operator and its reflection."""
+
+    def method(self: Arithmetic, other: object) -> Any:
+        kind = type(self)
+        if type(other) in (kind, float, int):
+            return row.bind(kind, (self, other))
+        return row(self, other) if isinstance(other, (Node, Real)) else NotImplemented
+
+    def reflected(self: Arithmetic, other: object) -> Any:
+        kind = type(self)
+        if type(other) in (float, int):
+            return row.bind(kind, (other, self))
+        return row(other, self) if isinstance(other, (Node, Real)) else NotImplemented
+
+    return method, reflected
+
+
+def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, object], bool]:
+    """A comparison of numbers, which leaves no node."""
+
+    def method(self: Arithmetic, other: object) -> bool:
+        if isinstance(other, (float, int, Node, Real)):
+            return bool(compare(self._data, getattr(other, "_data", other)))
+        return NotImplemented
+
+    return method
+
+
+def _function(row: Primitive) -> Callable[[Any], Any]:
+    """A row of one operand as a method."""
+
+    def method(self: Arithmetic) -> Any:
+        return row.bind(type(self), (self,))
+
+    method.__doc__ = f"``{row.text.format('self')}``, as a new node."
+    method.__name__ = row.name
+    return method
+
+
+class Arithmetic(Node, rank=-1):
+    """A node on which operators and functions record new nodes."""
+
+    __slots__ = ()
+    __hash__ = object.__hash__  # identity, though == compares numbers
+
+    _add, _radd = _binary(rows.add)
+    _mul, __rmul__ = _binary(rows.mul)
+    __sub__, __rsub__ = _binary(rows.sub)
+    __truediv__, __rtruediv__ = _binary(rows.div)
+    __pow__, __rpow__ = _binary(rows.pow)
+    __neg__ = _function(rows.neg)
+    exp, log, tanh = map(_function, (rows.exp, rows.log, rows.tanh))
+    __lt__, __le__ = _comparison(operator.lt), _comparison(operator.le)
+    __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
+    __eq__, __ne__ = _comparison(operator.eq), _comparison(operator.ne)
+
+    # The operators that networks are made of, spelled out: worth 3 times each, and a test holds them
+    # to the table.
+    def __add__(self, other: object) -> Any:
+        kind = type(self)
+        if type(other) is kind:
+            data = self._data + other._data
+        elif type(other) is float:
+            data = self._data + other
+        else:
+            return self._add(other)
+        out = _new(kind)
+        out._data, out.prim = data, _plus
+        out.a, out.b = self, other
+        out.grad = out.mark = out.name = None
+        return out
+
+    def __mul__(self, other: object) -> Any:
+        kind = type(self)
+        if type(other) is kind:
+            data = self._data * other._data
+        elif type(other) is float:
+            data = self._data * other
+        else:
+            return self._mul(other)
+        out = _new(kind)
+        out._data, out.prim = data, _times
+        out.a, out.b = self, other
+        out.grad = out.mark = out.name = None
+        return out
+
+    def relu(self) -> Any:
+        """``relu(self)``, as a new node."""
+        out = _new(type(self))
+        out._data, out.prim = (self._data if self._data > 0.0 else rows.relu.scalar(self._data)), _relu
+        out.a, out.b = self, EMPTY
+        out.grad = out.mark = out.name = None
+        return out
+
+    def __radd__(self, other: object) -> Any:
+        return self if isinstance(other, (int, float)) and other == 0 else self._radd(other)  # sum() starts from 0
+
+    def __pos__(self) -> Any:
+        return self
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    def __float__(self) -> float:
+        raise GraphCutError(
+            f"float() of {spell(self)} would cut it out of the graph: use mg.exp, mg.log … in place of math.exp, "
+            "math.log …, or .data where only the number is wanted"
+        )
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        row = _OF_UFUNC.get(ufunc)
+        if method == "__call__" and not kwargs and not any(getattr(x, "ndim", 0) for x in inputs):
+            if row is not None:
+                return row(*inputs)
+            if {"d->?", "dd->?"} & set(ufunc.types):  # a question about numbers: np.isnan, np.less
+                return ufunc(*(getattr(x, "_data", x) for x in inputs))
+        kinds = ", ".join(f"array of shape {x.shape}" if getattr(x, "ndim", 0) else type(x).__name__ for x in inputs)
+        raise InputError(f"np.{ufunc.__name__} does not work on ({kinds}): a Value is one number, see microgad.__all__")
+
+    def __format__(self, spec: str) -> str:
+        return format(self._data, spec) if spec else repr(self)
+
+    def __repr__(self) -> str:
+        name = f", name={self.name!r}" if self.name else ""
+        return f"{type(self).__name__}(data={self._data}, grad={self.grad}{name})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return show[-1](self)

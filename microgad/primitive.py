@@ -1,0 +1,78 @@
+"""The primitive: one differentiable operation, and the one place where a node is born."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import outside_domain
+from .order import EMPTY
+
+Rule = Callable[..., Any]
+ranks: dict[type, int] = {}  # the classes of nodes: an operation on several kinds gives the highest
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Primitive:
+    """One row of the table: all that is known of an operation, written down once.
+
+    Called on numbers or arrays it computes; called on a node it records one. Its rules are written
+    in primitives, so the same rule gives a number in a backward pass and a graph in a derivative of
+    higher order.
+    """
+
+    name: str
+    scalar: Rule  # forward on Python floats; may raise ValueError or ZeroDivisionError
+    array: Rule  # forward on NumPy arrays
+    partials: tuple[Rule | float, ...] = ()  # elementwise: f(out, *operands) -> local, or a constant
+    vjp: tuple[Rule, ...] = ()  # structural: f(upstream, out, *operands) -> contribution
+    jvp: tuple[Rule, ...] = ()  # structural: f(tangent, out, *operands) -> tangent of out
+    label: str = ""  # what a drawing shows
+    text: str = ""  # a template with {} for each operand: plain text that is also Python
+    latex: str = ""  # the same for LaTeX
+    domain: str = ""  # what the operands have to be, for the message of a DomainError
+    params: Mapping[str, Any] = field(default_factory=dict)  # structural: keywords of the rules, such as axis=0
+
+    def __call__(self, *operands: Any) -> Any:
+        """The result on numbers or arrays; a new node where an operand is a node."""
+        kind, top, numbers = None, -1, True
+        for x in operands:
+            if type(x) is not float:
+                rank = ranks.get(type(x), -1)
+                numbers = numbers and isinstance(x, (float, int))
+                if rank > top:
+                    kind, top = type(x), rank
+        if kind is not None:
+            return self.bind(kind, operands)
+        return self.on_floats(operands, operands) if numbers else self.array(*operands, **self.params)
+
+    def bind(self, kind: Any, operands: Sequence[Any]) -> Any:
+        """A new node of class `kind`; the numbers among its operands are kept as floats."""
+        slots, data = [], []
+        for x in operands:
+            x = x if type(x) in ranks else kind.constant(x)
+            slots.append(x)
+            data.append(x if type(x) is float else x._data)
+        node = object.__new__(kind)
+        node._data = self.on_floats(data, slots)
+        node.prim = self
+        node.a, node.b = slots if len(slots) == 2 else (slots[0] if len(slots) == 1 else tuple(slots), EMPTY)
+        node.grad = node.mark = node.name = None
+        return node
+
+    def on_floats(self, data: Sequence[float], operands: Sequence[Any]) -> float:
+        """The forward rule on floats; `operands` are what an error calls by name."""
+        try:
+            return self.scalar(*data)  # type: ignore[no-any-return]
+        except (ValueError, ZeroDivisionError):
+            raise outside_domain(self, operands, data) from None
+
+
+def elementwise(
+    name: str, scalar: Rule, partials: tuple[Rule | float, ...], array: Rule | None = None, **fields: Any
+) -> Primitive:
+    """A row that works number by number: the forward rule, and a local derivative for each operand."""
+    call = f"({', '.join('{}' for _ in partials)})"
+    plain = {"label": name, "text": name + call, "latex": rf"\operatorname{{{{{name}}}}}\left{call[:-1]}\right)"}
+    return Primitive(name, scalar, array or scalar, partials, **{**plain, **fields})

@@ -1,0 +1,54 @@
+"""The scalar node: a Python float that remembers how it was computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import InteriorError, spell
+from .node import Node
+from .operators import Arithmetic, as_float
+from .order import EMPTY
+
+
+class Value(Arithmetic, rank=0):
+    """A number in a computation graph.
+
+    Arithmetic on it gives new Values; `backward` on a result fills the `grad` of everything below.
+
+    Parameters
+    ----------
+    data : float
+        The number: what ``float()`` takes, text excepted; an `InputError` for anything else.
+    name : str, optional
+        What messages and drawings call it; `label`, micrograd's word, is the same.
+
+    Examples
+    --------
+    >>> x, y, z = Value(-2, "x"), Value(5, "y"), Value(-4, "z")
+    >>> f = (x + y) * z
+    >>> f.backward()
+    >>> f.data, x.grad, y.grad, z.grad
+    (-12.0, -4.0, -4.0, 3.0)
+    """
+
+    __slots__ = ()
+    label = Node.name
+
+    def __init__(self, data: Any, name: str | None = None, *, label: str | None = None) -> None:
+        self._data = self.constant(data)
+        self.name = label if name is None else name
+        self.a = self.b = EMPTY
+        self.grad = self.mark = self.prim = None
+
+    constant = staticmethod(as_float)
+
+    @property
+    def data(self) -> float:
+        """The number; that of a leaf can be set."""
+        return self._data  # type: ignore[no-any-return]
+
+    @data.setter
+    def data(self, x: Any) -> None:
+        if self.prim is not None:
+            raise InteriorError(f"{spell(self)} is computed: set the data of its inputs and compute it again")
+        self._data = self.constant(x)
