@@ -1,0 +1,7 @@
+"""``python -m microgad``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

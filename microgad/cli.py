@@ -1,0 +1,183 @@
+"""The command line: ``microgad graph`` draws an expression, ``microgad doctor`` looks at the machine."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import graphviz
+import numpy as np
+
+from . import __version__, viz
+from .errors import ExpressionError, InputError, MicrogadError
+from .expression import parse
+from .order import topological_order
+from .viz.render import INSTALL, write
+from .viz.text import literal
+from .viz.theme import THEMES
+
+SUFFIXES = (".svg", ".png", ".pdf", ".dot")
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, with errors of one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"microgad: error: {literal(message)} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit code: 0, or 2 where the input was at fault."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without ∂ still gets the numbers
+    parser = _parser()
+    args = parser.parse_args(_shield(sys.argv[1:] if argv is None else argv))
+    if args.command is None:
+        parser.print_help()
+        return 0
+    try:
+        args.command(args)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MicrogadError as error:
+        print(f"microgad: error: {literal(str(error))}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog="microgad", description="Trace a formula, run backpropagation, draw every number.")
+    parser.add_argument("--version", action="version", version=f"microgad {__version__}")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    graph = commands.add_parser(
+        "graph",
+        help="draw the graph of an expression, with its gradients",
+        description="Draw the graph of an expression, and print its value and gradients.",
+        epilog="example: microgad graph '(x + y) * z' x=-2 y=5 z=-4 -o graph.svg",
+    )
+    graph.add_argument("expression", help="such as '(x + y) * z'; + - * / **, exp log tanh relu max min")
+    graph.add_argument("values", nargs="*", metavar="name=value", help="a number for each name")
+    graph.add_argument(
+        "-o", "--output", metavar="FILE", help=f"the picture: {' '.join(SUFFIXES)}; without it, a tree in the terminal"
+    )
+    graph.add_argument("--rankdir", choices=("LR", "TB", "RL", "BT"), default="LR", help="direction (default: LR)")
+    graph.add_argument("--theme", choices=tuple(THEMES), default="light", help="colours (default: light)")
+    graph.set_defaults(command=_graph)
+    doctor = commands.add_parser("doctor", help="say what is found on this machine and what to install for the rest")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _shield(argv: Sequence[str]) -> list[str]:
+    """Keep argparse from taking an expression such as ``-x * y`` for options."""
+    option = re.compile(r"-(-|-output(=.*)?|-rankdir(=.*)?|-theme(=.*)?|-help|-version|h|o.*)", re.DOTALL)
+    return [f" {word}" if word.startswith("-") and not option.fullmatch(word) else word for word in argv]
+
+
+def _graph(args: argparse.Namespace) -> None:
+    target = None if args.output is None else Path(args.output)
+    if target is not None and target.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{args.output}: unknown suffix {target.suffix!r}: use {', '.join(SUFFIXES)}")
+    values = _values(args.values)
+    f = parse(args.expression, **values)
+    f.backward()
+    leaves = {node.name: node for node in topological_order(f) if node.prim is None and node.name}
+    if f.prim is not None and "f" not in leaves:
+        f.name = "f"
+    drawing = viz.draw(f, rankdir=args.rankdir, theme=args.theme)
+    if target is not None:
+        _save(drawing, target)
+    title = "" if f.name == args.expression.strip() else f"{args.expression.strip()} = "
+    print(f"{f.name + ' = ' if f.name else ''}{literal(title)}{f.data:.10g}\n")
+    _table(["name", "data", "grad"], [[literal(name), f"{x.data:.10g}", f"{x.grad:.10g}"] for name, x in leaves.items()])
+    if unused := [name for name in values if name not in leaves]:
+        print(f"microgad: note: not in the expression: {literal(', '.join(unused))}", file=sys.stderr)
+    print(f"\nwrote {target}" if target is not None else f"\n{drawing.text}")
+
+
+def _values(pairs: Sequence[str]) -> dict[str, float]:
+    values: dict[str, float] = {}
+    for pair in pairs:
+        name, equals, number = pair.partition("=")
+        name = name.strip()
+        if not name or not equals:
+            raise ExpressionError(f"column 1: {pair!r} is no name=value")
+        if name in values:
+            raise ExpressionError(f"column 1: {pair!r}: {name} has a value already")
+        try:
+            values[name] = float(number)
+        except ValueError:
+            column = len(pair) - len(number) + 1
+            raise ExpressionError(f"column {column}: {number!r} is not a number, in {pair!r}") from None
+    return values
+
+
+def _save(drawing: viz.Drawing, target: Path) -> None:
+    suffix = target.suffix.lower()
+    data: Any = drawing.source.encode() if suffix == ".dot" else drawing.pipe(suffix[1:])
+    try:
+        write(target, data)
+    except OSError as error:
+        raise InputError(f"cannot write {target}: {error.strerror or error}") from None
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    for row in [head, *rows]:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        print("  ".join(cells).rstrip())
+
+
+def _doctor(args: argparse.Namespace) -> None:
+    found = viz.renderer()
+    if found == "dot":
+        drawn = f"dot {'.'.join(map(str, graphviz.version()))}"
+    else:
+        drawn = f"pygraphviz {_version('pygraphviz')}" if found else f"none: {INSTALL}, or install Graphviz"
+    rows = [
+        ["microgad", __version__],
+        ["Python", platform.python_version()],
+        ["numpy", np.__version__],
+        ["graphviz", graphviz.__version__],
+        ["renderer", drawn],
+    ]
+    for extra, packages in _extras().items():
+        missing = [package for package in packages if _version(package) is None]
+        have = ", ".join(f"{package} {_version(package)}" for package in packages if package not in missing)
+        lack = f'missing {", ".join(missing)}: pip install "microgad[{extra}]"' if missing else ""
+        rows.append([f"[{extra}]", "; ".join(part for part in (have, lack) if part)])
+    width = max(len(row[0]) for row in rows)
+    for name, what in rows:
+        print(f"{name.ljust(width)}  {what}")
+
+
+def _extras() -> dict[str, list[str]]:
+    """The extras that the installed distribution declares, with their packages."""
+    extras: dict[str, list[str]] = defaultdict(list)
+    try:
+        requirements = importlib.metadata.requires("microgad") or []
+    except importlib.metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return {}
+    for requirement in requirements:
+        package, extra = re.match(r"[\w.-]+", requirement), re.search(r"extra == ['\"]([\w-]+)", requirement)
+        if package and extra and package[0] != "microgad":
+            extras[extra[1]].append(package[0])
+    return extras
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

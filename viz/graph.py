@@ -1,0 +1,201 @@
+"""A computation graph as DOT."""
+
+from __future__ import annotations
+
+import builtins
+import html
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from microgad.autodiff import adjoints
+from microgad.errors import DomainError, GraphSizeError, InputError
+from microgad.node import Node
+from microgad.order import topological_order
+
+from .render import Drawing
+from .text import literal, number, sentence, tree
+from .theme import THEMES
+
+FONT = "DejaVu Sans,Verdana,sans-serif"  # the first comes with microgad, the second is as wide
+LIMIT = 400  # nodes; a picture of more cannot be read, and its layout takes minutes
+
+
+def draw(
+    f: Node, *, format: str = "svg", rankdir: str = "LR", theme: str = "light", grads: bool | None = None
+) -> Drawing:
+    """The computation graph of `f`: every value, gradient and local derivative.
+
+    A box is a value with its name, data and gradient; the box of the result has a double border. A
+    circle is an operation, and the edge into it carries its local derivative: times the gradient of
+    what comes out, it is what flows back along that edge.
+
+    Parameters
+    ----------
+    f : Value
+        The result to draw.
+    format : {"svg", "png", "pdf", ...}
+        What `render` and `pipe` make of it, as in graphviz.
+    rankdir : {"LR", "TB", "RL", "BT"}
+        The direction from inputs to result.
+    theme : {"light", "dark", "colorblind"}
+        Colours.
+    grads : bool, optional
+        Whether to show gradients, those of `f` alone. By default dashes, until `f` has gone backward.
+
+    Returns
+    -------
+    Drawing
+        A `graphviz.Digraph`: ``.source`` is the DOT text, ``.render("f")`` writes the file, and a
+        notebook shows it.
+
+    Raises
+    ------
+    InputError
+        If `f` is no node, or a choice does not exist.
+    GraphSizeError
+        If the graph has too many nodes for a picture.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> f = mg.parse("(x + y) * z", x=-2, y=5, z=-4)
+    >>> f.backward()
+    >>> drawing = draw(f)
+    >>> print(drawing.text)
+    (×) = -12, grad 1
+    ├── (+) = 3, grad -4
+    │   ├── x = -2, grad -4
+    │   └── y = 5, grad -4
+    └── z = -4, grad 3
+    """
+    if not isinstance(f, Node):
+        raise InputError(f"draw shows the graph of a Value, not {type(f).__name__} {f!r:.40}")
+    if theme not in THEMES:
+        raise InputError(f"no theme {theme!r}: choose from {', '.join(THEMES)}")
+    if rankdir not in ("LR", "TB", "RL", "BT"):
+        raise InputError(f"no rankdir {rankdir!r}: choose from LR, TB, RL, BT")
+    order = topological_order(f)
+    if len(order) > LIMIT:
+        raise GraphSizeError(
+            f"a graph of {len(order):,} nodes; a picture shows up to {LIMIT}. Draw a part of it: the loss of one "
+            "sample, or one neuron"
+        )
+    names = _names(order)
+    found = _adjoints(f) if grads or (grads is None and f.grad is not None) else {}
+    adjoint = None if grads is False else found
+    drawing = Drawing(format=format)
+    _attributes(drawing, rankdir, theme)
+    _contents(drawing, f, order, names, adjoint, theme)
+    drawing.alt = sentence(f, order, names, adjoint)
+    drawing.text = tree(f, names, adjoint)
+    return drawing
+
+
+def mimebundle(node: Node) -> dict[str, Any]:
+    """What a node alone in a notebook cell shows: its drawing, or a line if it is too large for one."""
+    try:
+        bundle = draw(node)._repr_mimebundle_()
+    except GraphSizeError as error:
+        return {"text/plain": f"{node!r}: {error}"}
+    return {**bundle, "text/plain": repr(node)}
+
+
+def _attributes(drawing: Drawing, rankdir: str, theme: str) -> None:
+    colors = THEMES[theme]
+    text = {"fontname": FONT, "fontcolor": colors.text}
+    drawing.attr("graph", rankdir=rankdir, bgcolor=colors.background, nodesep="0.3", ranksep="0.45", pad="0.2")
+    drawing.attr("node", fontsize="12", color=colors.line, style="filled", **text)
+    drawing.attr("edge", fontsize="11", color=colors.line, arrowsize="0.7", **text)
+
+
+def _contents(
+    drawing: Drawing,
+    root: Node,
+    order: list[Node],
+    names: dict[Node, str],
+    adjoint: dict[Node, Any] | None,
+    theme: str,
+) -> None:
+    colors = THEMES[theme]
+    ids = {node: f"v{i}" for i, node in enumerate(order)}
+    for node, id in ids.items():
+        role = "result" if node is root else "leaf" if node.prim is None else "interior"
+        drawing.node(
+            id,
+            label=_label(node, names, adjoint),
+            shape="box",
+            style="filled,rounded" if role == "leaf" else "filled",
+            fillcolor=getattr(colors, role),
+            peripheries="2" if role == "result" else "1",
+            margin="0.08,0.04",
+        )
+        if node.prim is None:
+            continue
+        operation = f"{id}o"
+        shape = "circle" if len(node.op) < 3 else "ellipse"
+        drawing.node(operation, label=node.op, shape=shape, fillcolor=colors.operation, fontsize="15", margin="0.03", ordering="in")
+        drawing.edge(operation, id)
+        locals_ = _locals(node)
+        for i, x in enumerate(node.operands):
+            if isinstance(x, Node):
+                label = f" {_derivative(node, x, names)} = {next(locals_)} "
+                drawing.edge(ids[x], operation, label=f"<{_html(label)}>")
+            else:
+                drawing.node(f"{operation}{i}", label=number(x), shape="plaintext", fillcolor=colors.background, width="0", height="0", margin="0.05")
+                drawing.edge(f"{operation}{i}", operation)
+
+
+def _label(node: Node, names: dict[Node, str], adjoint: dict[Node, Any] | None) -> str:
+    rows = [f"<b>{_html(names[node])}</b>"] if node in names else []
+    rows.append(f"data {number(node._data)}")
+    if adjoint is not None:
+        here = adjoint.get(node)
+        if node.prim is None and here is not None and node.grad is not None and node.grad != here:
+            rows += [f"grad {number(node.grad)}", f"of this result {number(here)}"]  # other passes added to it
+        else:
+            rows.append(f"grad {number(here)}")
+    cells = "".join(f'<tr><td align="left">{row}</td></tr>' for row in rows)
+    return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{cells}</table>>'
+
+
+def _html(text: str) -> str:
+    r"""Text that DOT's HTML-like labels draw as it stands, where ``\N`` would become the node's name."""
+    escaped = html.escape(literal(text)).replace("&#x27;", "&#39;")
+    return re.sub(r"\\(?=[A-Z])", lambda _: r"<font>\</font>", escaped)
+
+
+def _derivative(out: Node, x: Node, names: dict[Node, str]) -> str:
+    top, bottom = names.get(out, ""), names.get(x, "")
+    if len(top) + len(bottom) > 16:
+        return "∂"
+    return f"∂{top}/∂{bottom}" if bottom else "∂"
+
+
+def _locals(node: Node) -> Iterator[str]:
+    try:
+        edges = node.edges(1.0)
+    except DomainError:  # a kink or an edge of the domain, such as the square root at 0
+        return iter(["undefined"] * len(node.inputs))
+    return iter([number(local) for _, local, _ in edges])
+
+
+def _adjoints(f: Node) -> dict[Node, Any]:
+    try:
+        return adjoints(f)
+    except DomainError:
+        return {}
+
+
+def _names(order: list[Node]) -> dict[Node, str]:
+    """The nodes' own names; in a notebook, for the others, those of the user's variables."""
+    names = {node: str(node.name) for node in order if node.name}
+    shell = getattr(builtins, "get_ipython", lambda: None)()
+    for name, value in list(getattr(shell, "user_ns", {}).items()):
+        if name.startswith("_"):  # IPython's history of results
+            continue
+        elements = value[:1000] if isinstance(value, (list, tuple)) else ()
+        for key, x in [(name, value), *((f"{name}[{i}]", element) for i, element in enumerate(elements))]:
+            if isinstance(x, Node):
+                names.setdefault(x, key)
+    return names

@@ -1,0 +1,193 @@
+"""From DOT to a picture: the system's ``dot``, else pygraphviz, else a tree of text."""
+
+from __future__ import annotations
+
+import base64
+import html
+import importlib.util
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import graphviz
+
+from microgad.errors import RenderError
+
+INSTALL = 'pip install "microgad[render]"'
+FONTS = Path(__file__).resolve().parent / "fonts" / "fonts.conf"
+RASTER = ("png", "jpg", "jpeg", "gif", "webp")
+
+# pygraphviz lays out inside the process that calls it: in one of its own, a long layout can be
+# interrupted, and what the C libraries print stays out of the user's terminal.
+_PYGRAPHVIZ = """
+import sys, pygraphviz
+graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode())
+sys.stdout.buffer.write(graph.draw(format=sys.argv[1], prog=sys.argv[2]))
+"""
+
+
+class Drawing(graphviz.Digraph):
+    """A `graphviz.Digraph` that also renders on a machine without ``dot``.
+
+    Attributes
+    ----------
+    alt : str
+        A sentence that stands in for the picture.
+    text : str
+        The graph as a tree of text.
+    """
+
+    alt = "A graph"
+    text = ""
+
+    def pipe(  # type: ignore[override]
+        self,
+        format: str | None = None,
+        renderer: str | None = None,
+        formatter: str | None = None,
+        neato_no_op: bool | int | None = None,
+        quiet: bool = False,
+        *,
+        engine: str | None = None,
+        encoding: str | None = None,
+    ) -> bytes | str:
+        """The picture as bytes, or as text in `encoding`; the parameters are graphviz's.
+
+        Raises
+        ------
+        RenderError
+            If nothing on this machine can make it; the message says what to install.
+        """
+        format = format or self.format
+        with _fonts(), self._sharp(format):
+            try:
+                data = super().pipe(format, renderer, formatter, neato_no_op, True, engine=engine)
+            except graphviz.ExecutableNotFound:
+                data = _pygraphviz(self.source, format, engine or self.engine)
+            except graphviz.CalledProcessError as error:
+                raise RenderError(f"dot could not make {format}: {_last_line(error.stderr)}") from None
+        return data if encoding is None else data.decode(encoding)
+
+    def render(
+        self,
+        filename: Any = None,
+        directory: Any = None,
+        view: bool = False,
+        cleanup: bool = False,
+        format: str | None = None,
+        renderer: str | None = None,
+        formatter: str | None = None,
+        neato_no_op: bool | int | None = None,
+        quiet: bool = False,
+        quiet_view: bool = False,
+        *,
+        outfile: Any = None,
+        engine: str | None = None,
+        raise_if_result_exists: bool = False,
+        overwrite_source: bool = False,
+    ) -> str:
+        """Write the picture, and with `cleanup=False` its DOT text beside it; return the picture's path.
+
+        The parameters are graphviz's. Files are written whole or not at all.
+        """
+        if outfile is not None:
+            target = Path(outfile)
+            source = Path(filename) if filename is not None else target.with_suffix(".gv")
+            format = format or target.suffix.lstrip(".") or self.format
+        else:
+            source = Path(directory or self.directory or "", filename or self.filename)
+            format = format or self.format
+            target = source.with_name(".".join(x for x in (source.name, renderer, formatter, format) if x))
+        if raise_if_result_exists and target.exists():
+            raise graphviz.FileExistsError(f"output file exists: {str(target)!r}")
+        data = self.pipe(format, renderer, formatter, neato_no_op, quiet, engine=engine)
+        assert isinstance(data, bytes)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write(target, data)
+        if not cleanup and source != target:
+            write(source, self.source.encode())
+        if view:
+            self._view(str(target), format=format, quiet=quiet_view)
+        return str(target)
+
+    def _repr_mimebundle_(
+        self, include: Iterable[str] | None = None, exclude: Iterable[str] | None = None, **_: Any
+    ) -> dict[str, Any]:
+        # An <img> survives in a notebook that is not trusted, where image/svg+xml and inline SVG vanish.
+        try:
+            svg = self.pipe("svg", encoding="utf-8")
+        except RenderError as error:
+            text = f"{self.text}\n{error}"
+            return {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}
+        data = base64.b64encode(svg.encode() if isinstance(svg, str) else svg).decode()
+        picture = f'<img src="data:image/svg+xml;base64,{data}" alt="{html.escape(self.alt)}" style="max-width: 100%">'
+        return {"text/plain": self.text, "text/html": picture}
+
+    @contextmanager
+    def _sharp(self, format: str) -> Iterator[None]:
+        """Twice the pixels for pictures made of pixels, while one is made."""
+        if format not in RASTER or "dpi" in self.graph_attr:
+            yield
+            return
+        self.graph_attr["dpi"] = "192"
+        try:
+            yield
+        finally:
+            del self.graph_attr["dpi"]
+
+
+def renderer() -> str | None:
+    """What would draw here: ``"dot"``, ``"pygraphviz"``, or None."""
+    try:
+        graphviz.version()
+    except (graphviz.ExecutableNotFound, graphviz.CalledProcessError):
+        return "pygraphviz" if importlib.util.find_spec("pygraphviz") else None
+    return "dot"
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: beside its place first, then moved there."""
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(beside, 0o666 & ~umask)  # mkstemp gives a private file
+        os.replace(beside, path)
+    except BaseException:
+        os.unlink(beside)
+        raise
+
+
+def _pygraphviz(source: str, format: str, engine: str) -> bytes:
+    if importlib.util.find_spec("pygraphviz") is None:
+        raise RenderError(f"no renderer found for {format}: {INSTALL}, or install Graphviz")
+    command = [sys.executable, "-c", _PYGRAPHVIZ, format, engine]
+    done = subprocess.run(command, input=source.encode(), capture_output=True, check=False)
+    if done.returncode or not done.stdout:
+        raise RenderError(f"pygraphviz could not make {format}: {_last_line(done.stderr)}")
+    return done.stdout
+
+
+def _last_line(stderr: bytes | None) -> str:
+    lines = (stderr or b"").decode(errors="replace").split("\n")
+    return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+
+
+@contextmanager
+def _fonts() -> Iterator[None]:
+    """Point the renderers at the font that comes with microgad, so that text needs none installed."""
+    if "FONTCONFIG_FILE" in os.environ:
+        yield
+        return
+    os.environ["FONTCONFIG_FILE"] = str(FONTS)
+    try:
+        yield
+    finally:
+        del os.environ["FONTCONFIG_FILE"]
