@@ -100,7 +100,9 @@ def _graph(args: argparse.Namespace) -> None:
         _save(drawing, target)
     title = "" if f.name == args.expression.strip() else f"{args.expression.strip()} = "
     print(f"{f.name + ' = ' if f.name else ''}{literal(title)}{f.data:.10g}\n")
-    _table(["name", "data", "grad"], [[literal(name), f"{x.data:.10g}", f"{x.grad:.10g}"] for name, x in leaves.items()])
+    _table(
+        [["name", "data", "grad"], *([literal(name), f"{x.data:.10g}", f"{x.grad:.10g}"] for name, x in leaves.items())]
+    )
     if unused := [name for name in values if name not in leaves]:
         print(f"microgad: note: not in the expression: {literal(', '.join(unused))}", file=sys.stderr)
     print(f"\nwrote {target}" if target is not None else f"\n{drawing.text}")
@@ -132,9 +134,9 @@ def _save(drawing: viz.Drawing, target: Path) -> None:
         raise InputError(f"cannot write {target}: {error.strerror or error}") from None
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    for row in [head, *rows]:
+def _table(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
         cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
         print("  ".join(cells).rstrip())
 

@@ -161,7 +161,7 @@ class _Reader:
         return ExpressionError(f"column {column}: {message}, in {shown!r}")
 
 
-def _float(x: float) -> float:
+def _float(x: Any) -> float:
     """A literal as a float, an integer beyond all floats as infinity."""
     try:
         return float(x)

@@ -52,7 +52,7 @@ class Node:
         """
         row, operands = self.prim, self.operands
         out, args = (self, operands) if trace else (self._data, [x if type(x) is float else x._data for x in operands])
-        found = []
+        found: list[tuple[Node, Any, Any]] = []
         for i, x in enumerate(operands):
             if row is not None and type(x) is not float and (among is None or x in among):
                 try:
@@ -83,8 +83,7 @@ class Node:
                 leaves.append(node)
                 continue
             node.grad = g = node.mark
-            a = node.a
-            b = node.b
+            a, b = node.a, node.b
             if row is plus:
                 if type(a) is not number:
                     a.mark = g if a.mark is token else a.mark + g

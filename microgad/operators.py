@@ -26,7 +26,7 @@ def as_float(x: Any) -> float:
     """A plain number as the float that a graph of scalars keeps."""
     if type(x) is float:
         return x
-    if type(x) is int or not (isinstance(x, (str, bytes, Node)) or getattr(x, "ndim", 0)):
+    if type(x) is int or not (isinstance(x, (str, bytes, Node)) or getattr(x, "ndim", False)):
         try:
             return float(x)
         except (TypeError, ValueError, OverflowError):
@@ -52,10 +52,10 @@ def _binary(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
     return method, reflected
 
 
-def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, object], bool]:
+def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, object], Any]:
     """A comparison of numbers, which leaves no node."""
 
-    def method(self: Arithmetic, other: object) -> bool:
+    def method(self: Arithmetic, other: object) -> Any:
         if isinstance(other, (float, int, Node, Real)):
             return bool(compare(self._data, getattr(other, "_data", other)))
         return NotImplemented

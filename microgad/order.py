@@ -10,9 +10,8 @@ EMPTY = float("nan")  # fills the slots of operands that a node does not have: l
 def topological_order(root: Any, token: object | None = None) -> list[Any]:
     """Every node below `root`, each once, inputs first and `root` last; reversed, the backward pass.
 
-    A left-first depth-first search, so also the order in which Python evaluates what was written. It
-    keeps its own stack: a chain of a million nodes needs no recursion. Visited nodes keep ``mark =
-    token``, a fresh object for each walk, so nothing has to be cleared between walks.
+    A left-first depth-first search, so also the order in which Python evaluates what was written, with a stack
+    of its own in place of recursion. Visited nodes keep ``mark = token``, a fresh object for each walk.
     """
     token = object() if token is None else token
     order: list[Any] = []

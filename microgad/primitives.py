@@ -2,9 +2,8 @@
 
 A row gives the rule on floats, the local derivatives (one for each operand: a constant, or a function of
 the output `y` and the operands) and the rule on arrays. Derivatives are written in rows of this table: they
-compute on numbers and trace on nodes. They never branch on data with Python's ``if``, for a trace that is
-replayed has to take the branch of its own input. At kinks they follow PyTorch and JAX: relu'(0) = 0, and a
-tie of maximum or minimum gives half to each side.
+compute on numbers and trace on nodes, and never branch on data with Python's ``if``: a replayed trace has to take
+its own branch. At kinks they follow PyTorch and JAX: relu'(0) = 0; a tie of maximum or minimum gives half to each.
 """
 
 from __future__ import annotations
@@ -36,8 +35,8 @@ greater = elementwise("greater", lambda a, b: 1.0 if a > b else 0.0, (0.0, 0.0),
                       label=">", latex=r"\left[{} > {}\right]")
 equal = elementwise("equal", lambda a, b: 1.0 if a == b else 0.0, (0.0, 0.0), lambda a, b: np.equal(a, b) * 1.0,
                     label="=", latex=r"\left[{} = {}\right]")
-where = elementwise("where", lambda c, a, b: a if c else b,
-                    (0.0, lambda y, c, a, b: where(c, 1.0, 0.0), lambda y, c, a, b: where(c, 0.0, 1.0)), np.where)
+where: Primitive = elementwise("where", lambda c, a, b: a if c else b, (0.0, lambda y, c, a, b: where(c, 1.0, 0.0),
+                                                                        lambda y, c, a, b: where(c, 0.0, 1.0)), np.where)
 neg = elementwise("neg", lambda x: -x, (-1.0,), np.negative, text="-{}", latex="-{}")
 add = elementwise("add", lambda a, b: a + b, (1.0, 1.0), np.add, label="+", text="{} + {}", latex="{} + {}")
 sub = elementwise("sub", lambda a, b: a - b, (1.0, -1.0), np.subtract, label="-", text="{} - {}", latex="{} - {}")
@@ -46,11 +45,11 @@ mul = elementwise("mul", lambda a, b: a * b, (lambda y, a, b: b, lambda y, a, b:
 div = elementwise("div", lambda a, b: a / b, (lambda y, a, b: 1.0 / b, lambda y, a, b: -y / b), np.divide,
                   label="/", text="{} / {}", latex=r"\frac{{{}}}{{{}}}", domain="a divisor other than 0")
 # The partials keep away from what they do not need: 0 ** -1 where the exponent is 0, log(0) where the base is 0.
-pow = elementwise("pow", _pow, (lambda y, a, b: b * pow(a, where(equal(b, 0.0), 1.0, b - 1.0)),
-                                lambda y, a, b: y * log(where(equal(a, 0.0), 1.0, a))), np.power, label="**",
-                  text="{} ** {}", latex="{}^{{{}}}", domain="a base above 0, or a whole exponent (not below 0 at 0)")
+pow: Primitive = elementwise("pow", _pow, (lambda y, a, b: b * pow(a, where(equal(b, 0.0), 1.0, b - 1.0)),
+                                           lambda y, a, b: y * log(where(equal(a, 0.0), 1.0, a))), np.power, label="**",
+                             text="{} ** {}", latex="{}^{{{}}}", domain="a base > 0, or a whole exponent (>= 0 at 0)")
 exp = elementwise("exp", _exp, (lambda y, x: y,), np.exp, latex="e^{{{}}}")
-log = elementwise("log", math.log, (lambda y, x: 1.0 / x,), np.log, latex=r"\log {}", domain="a number above 0")
+log: Primitive = elementwise("log", math.log, (lambda y, x: 1.0 / x,), np.log, latex=r"\log {}", domain="a number > 0")
 tanh = elementwise("tanh", math.tanh, (lambda y, x: 1.0 - y * y,), np.tanh, latex=r"\tanh {}")
 relu = elementwise("relu", lambda x: 0.0 if x <= 0.0 else x, (lambda y, x: greater(x, 0.0),),  # relu(nan) is nan
                    lambda x: np.maximum(x, 0.0))

@@ -32,7 +32,7 @@ class Value(Arithmetic, rank=0):
     """
 
     __slots__ = ()
-    label = Node.name
+    label = Node.name  # type: ignore[misc]
 
     def __init__(self, data: Any, name: str | None = None, *, label: str | None = None) -> None:
         self._data = self.constant(data)

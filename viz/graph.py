@@ -134,7 +134,15 @@ def _contents(
             continue
         operation = f"{id}o"
         shape = "circle" if len(node.op) < 3 else "ellipse"
-        drawing.node(operation, label=node.op, shape=shape, fillcolor=colors.operation, fontsize="15", margin="0.03", ordering="in")
+        drawing.node(
+            operation,
+            label=node.op,
+            shape=shape,
+            fillcolor=colors.operation,
+            fontsize="15",
+            margin="0.03",
+            ordering="in",
+        )
         drawing.edge(operation, id)
         locals_ = _locals(node)
         for i, x in enumerate(node.operands):
@@ -142,7 +150,15 @@ def _contents(
                 label = f" {_derivative(node, x, names)} = {next(locals_)} "
                 drawing.edge(ids[x], operation, label=f"<{_html(label)}>")
             else:
-                drawing.node(f"{operation}{i}", label=number(x), shape="plaintext", fillcolor=colors.background, width="0", height="0", margin="0.05")
+                drawing.node(
+                    f"{operation}{i}",
+                    label=number(x),
+                    shape="plaintext",
+                    fillcolor=colors.background,
+                    width="0",
+                    height="0",
+                    margin="0.05",
+                )
                 drawing.edge(f"{operation}{i}", operation)
 
 

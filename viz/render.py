@@ -6,6 +6,7 @@ import base64
 import html
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ import graphviz
 from microgad.errors import RenderError
 
 INSTALL = 'pip install "microgad[render]"'
-FONTS = Path(__file__).resolve().parent / "fonts" / "fonts.conf"
+FONT = Path(__file__).resolve().parent / "fonts" / "DejaVuSans.ttf"
 RASTER = ("png", "jpg", "jpeg", "gif", "webp")
 
 # pygraphviz lays out inside the process that calls it: in one of its own, a long layout can be
@@ -45,7 +46,7 @@ class Drawing(graphviz.Digraph):
     alt = "A graph"
     text = ""
 
-    def pipe(  # type: ignore[override]
+    def pipe(
         self,
         format: str | None = None,
         renderer: str | None = None,
@@ -64,13 +65,14 @@ class Drawing(graphviz.Digraph):
             If nothing on this machine can make it; the message says what to install.
         """
         format = format or self.format
-        with _fonts(), self._sharp(format):
+        with _font(self.source), self._sharp(format):
             try:
                 data = super().pipe(format, renderer, formatter, neato_no_op, True, engine=engine)
             except graphviz.ExecutableNotFound:
                 data = _pygraphviz(self.source, format, engine or self.engine)
             except graphviz.CalledProcessError as error:
                 raise RenderError(f"dot could not make {format}: {_last_line(error.stderr)}") from None
+        assert isinstance(data, bytes)
         return data if encoding is None else data.decode(encoding)
 
     def render(
@@ -181,13 +183,25 @@ def _last_line(stderr: bytes | None) -> str:
 
 
 @contextmanager
-def _fonts() -> Iterator[None]:
-    """Point the renderers at the font that comes with microgad, so that text needs none installed."""
-    if "FONTCONFIG_FILE" in os.environ:
+def _font(source: str) -> Iterator[None]:
+    """Show the renderers the font that comes with microgad, and only that, so that none need be installed.
+
+    It stands in a folder of its own, with the cache: fontconfig writes into both. Chinese, Japanese and
+    Korean it does not have; for them the machine's own fonts are the only hope.
+    """
+    if "FONTCONFIG_FILE" in os.environ or any(c >= "\u2e80" for c in source):
         yield
         return
-    os.environ["FONTCONFIG_FILE"] = str(FONTS)
-    try:
-        yield
-    finally:
-        del os.environ["FONTCONFIG_FILE"]
+    with tempfile.TemporaryDirectory(prefix="microgad-") as folder:
+        shutil.copy(FONT, folder)
+        config = Path(folder, "fonts.conf")
+        config.write_text(
+            '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">'
+            f"<fontconfig><dir>{html.escape(folder)}</dir><cachedir>{html.escape(folder)}</cachedir></fontconfig>",
+            encoding="utf-8",
+        )
+        os.environ["FONTCONFIG_FILE"] = str(config)
+        try:
+            yield
+        finally:
+            del os.environ["FONTCONFIG_FILE"]
