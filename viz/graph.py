@@ -177,8 +177,7 @@ def _label(node: Node, names: dict[Node, str], adjoint: dict[Node, Any] | None) 
 
 def _html(text: str) -> str:
     r"""Text that DOT's HTML-like labels draw as it stands, where ``\N`` would become the node's name."""
-    escaped = html.escape(literal(text)).replace("&#x27;", "&#39;")
-    return re.sub(r"\\(?=[A-Z])", lambda _: r"<font>\</font>", escaped)
+    return re.sub(r"\\(?=[A-Z])", lambda _: r"<font>\</font>", html.escape(text))
 
 
 def _derivative(out: Node, x: Node, names: dict[Node, str]) -> str:
@@ -204,8 +203,8 @@ def _adjoints(f: Node) -> dict[Node, Any]:
 
 
 def _names(order: list[Node]) -> dict[Node, str]:
-    """The nodes' own names; in a notebook, for the others, those of the user's variables."""
-    names = {node: str(node.name) for node in order if node.name}
+    """The nodes' own names, printable; in a notebook, for the others, those of the user's variables."""
+    names = {node: literal(str(node.name)) for node in order if node.name}
     shell = getattr(builtins, "get_ipython", lambda: None)()
     for name, value in list(getattr(shell, "user_ns", {}).items()):
         if name.startswith("_"):  # IPython's history of results

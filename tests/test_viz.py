@@ -1,0 +1,366 @@
+"""Drawings: what they say, that hostile names stay text, and that every renderer makes a real picture."""
+
+import base64
+import html
+import io
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
+import graphviz
+import pytest
+from PIL import Image
+
+import microgad as mg
+from microgad import Value, viz
+from microgad.errors import GraphSizeError, InputError, RenderError
+from microgad.primitives import where
+from microgad.viz.theme import THEMES
+
+HOSTILE = [
+    'a"b<script>alert(1)</script>',
+    r"\n",
+    r"\N",
+    r"\G and \L",
+    "trailing\\",
+    "line\nbreak",
+    "tab\tnul\0bell\a",
+    "<b>bold</b>",
+    "&amp; &#92; ]]>",
+    "<>",
+    "{a|b}",
+    "\u202eright to left",
+    "\ud800",
+    "变量",
+    "-->",
+    "' onload='x",
+]
+
+
+def lecture(names=True) -> Value:
+    x, y, z = (Value(data, name if names else None) for data, name in ((-2, "x"), (5, "y"), (-4, "z")))
+    f = (x + y) * z
+    f.name = "f" if names else None
+    return f
+
+
+def shown(svg: str) -> list[str]:
+    """The texts of an SVG, as a reader sees them."""
+    root = ElementTree.fromstring(svg)
+    return ["".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def svg_texts(drawing) -> list[str]:
+    return shown(drawing.pipe("svg", encoding="utf-8"))
+
+
+def test_the_lecture_s_graph_shows_every_number():
+    f = lecture()
+    f.backward()
+    texts = svg_texts(viz.draw(f))
+    for text in ("x", "y", "z", "f", "+", "×", "data -2", "data 5", "data -4", "data 3", "data -12"):
+        assert text in texts
+    assert texts.count("grad -4") == 3  # x, y and x + y
+    assert "grad 3" in texts
+    assert "grad 1" in texts
+    stripped = [text.strip() for text in texts]
+    for text in ("∂/∂x = 1", "∂/∂y = 1", "∂ = -4", "∂f/∂z = 3"):
+        assert text in stripped
+
+
+def test_before_backward_gradients_are_dashes_never_zero():
+    texts = svg_texts(viz.draw(lecture()))
+    assert texts.count("grad –") == 5
+    assert "grad 0" not in texts
+
+
+def test_grads_can_be_asked_for_or_left_out():
+    f = lecture()
+    assert "grad 3" in svg_texts(viz.draw(f, grads=True))
+    assert f.grad is None
+    assert not [text for text in svg_texts(viz.draw(f, grads=False)) if "grad" in text]
+
+
+def test_a_drawing_shows_the_adjoints_of_its_own_result():
+    x = Value(3.0, "x")
+    first, second = x * x, x * 10.0
+    first.backward()
+    x.grad = None
+    second.backward()
+    texts = svg_texts(viz.draw(first))
+    assert "grad 10" in texts  # what x holds
+    assert "of this result 6" in texts  # what this result gave it
+
+
+def test_a_node_used_twice_has_two_edges():
+    x = Value(3.0, "x")
+    assert viz.draw(x * x).source.count("v0 -> v1o") == 2
+
+
+def test_operands_keep_their_order_and_numbers_are_drawn():
+    x = Value(3.0, "x")
+    source = viz.draw(2 - x).source
+    assert source.index("v1o0 -> v1o") < source.index("v0 -> v1o")
+    assert "ordering=in" in source
+    assert "2" in svg_texts(viz.draw(2 - x))
+
+
+def test_three_operands():
+    c, a, b = Value(1.0, "c"), Value(2.0, "a"), Value(3.0, "b")
+    assert viz.draw(where(c, a, b)).source.count("-> v3o") == 3
+
+
+def test_a_derivative_that_does_not_exist_says_so():
+    root = Value(0.0, "x") ** 0.5
+    assert any("undefined" in text for text in svg_texts(viz.draw(root, grads=True)))
+
+
+@pytest.mark.parametrize("rankdir", ["LR", "TB", "RL", "BT"])
+def test_rankdir(rankdir):
+    assert f"rankdir={rankdir}" in viz.draw(lecture(), rankdir=rankdir).source
+
+
+def luminance(color: str) -> float:
+    # WCAG 2.1, relative luminance
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", THEMES.values(), ids=THEMES)
+def test_text_has_contrast_on_every_colour(theme):
+    for fill in (theme.background, theme.leaf, theme.interior, theme.result, theme.operation):
+        dark, light = sorted((luminance(theme.text), luminance(fill)))
+        assert (light + 0.05) / (dark + 0.05) >= 4.5
+        dark, light = sorted((luminance(theme.line), luminance(fill)))
+        assert (light + 0.05) / (dark + 0.05) >= 3.0  # WCAG's bar for what is not text
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_a_theme_is_used_and_colour_is_not_the_only_cue(theme):
+    source = viz.draw(lecture(), theme=theme).source
+    assert THEMES[theme].leaf in source
+    assert source.count("peripheries=2") == 1  # the result
+    assert source.count('style="filled,rounded"') == 3  # the leaves
+
+
+@pytest.mark.parametrize("options", [{"theme": "pink"}, {"rankdir": "XY"}])
+def test_a_choice_that_does_not_exist(options):
+    with pytest.raises(InputError, match="choose from"):
+        viz.draw(lecture(), **options)
+
+
+@pytest.mark.parametrize("thing", [None, 3.0, "x", [Value(1.0)]])
+def test_foreign_objects(thing):
+    with pytest.raises(InputError, match="graph of a Value"):
+        viz.draw(thing)
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_names_are_drawn_literally(name):
+    x = Value(1.0, name)
+    f = x * x
+    f.name = name
+    drawing = viz.draw(f)
+    svg = drawing.pipe("svg", encoding="utf-8")
+    literal = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    assert "".join(shown(svg)).count(literal) >= 2
+    assert not list(ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}script"))
+    page = drawing._repr_mimebundle_()["text/html"]
+    alt = re.fullmatch(r'<img src="[^"]*" alt="([^"<>]*)" style="[^"]*">', page)
+    assert alt
+    assert literal in html.unescape(alt[1])
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_dot_reads_hostile_names_as_one_node_each(name):
+    texts = svg_texts(viz.draw(Value(1.0, name) + Value(2.0, "y")))
+    assert "data 1" in texts
+    assert "data 2" in texts
+    assert "data 3" in texts
+
+
+def test_numbers_that_are_not_finite():
+    x = Value(float("inf"), "x")
+    f = x - x
+    f.backward()
+    texts = svg_texts(viz.draw(f))
+    assert "data inf" in texts
+    assert "data nan" in texts
+
+
+def test_a_graph_too_large_for_a_picture_says_how_large():
+    f = Value(1.0, "x")
+    for _ in range(100_000):
+        f = f + 1.0
+    with pytest.raises(GraphSizeError, match="100,001 nodes"):
+        viz.draw(f)
+    bundle = f._repr_mimebundle_()
+    assert "100,001 nodes" in bundle["text/plain"]
+    assert "text/html" not in bundle
+
+
+def picture(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data))
+    image.load()
+    return image
+
+
+def test_png_is_a_picture():
+    image = picture(viz.draw(lecture()).pipe("png"))
+    assert image.width > 1000
+    colors = {color for _, color in image.convert("RGB").getcolors(1 << 24)}
+    assert {(227, 239, 253), (255, 243, 196), (255, 255, 255)} <= colors  # leaf, result, background
+
+
+def test_pdf():
+    assert viz.draw(lecture()).pipe("pdf").startswith(b"%PDF-")
+
+
+def test_the_text_needs_no_installed_font(tmp_path):
+    """Where no font is found, pygraphviz draws every letter as the same box."""
+    letters = [picture(viz.draw(Value(1.0, letter)).pipe("png")).tobytes() for letter in "OQ"]
+    assert letters[0] != letters[1]
+
+
+def test_drawing_leaves_no_file_and_no_environment_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    before = dict(os.environ)
+    viz.draw(lecture())._repr_mimebundle_()
+    lecture()._repr_mimebundle_()
+    assert list(tmp_path.iterdir()) == []
+    assert dict(os.environ) == before
+    fonts = Path(viz.__file__).parent / "fonts"
+    assert {path.name for path in fonts.iterdir()} == {"DejaVuSans.ttf", "LICENSE"}
+
+
+def test_render_writes_the_picture_and_its_source(tmp_path):
+    path = viz.draw(lecture()).render("f", tmp_path)
+    assert path == str(tmp_path / "f.svg")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f", "f.svg"]
+    path = viz.draw(lecture(), format="png").render(tmp_path / "g", cleanup=True)
+    assert picture(Path(path).read_bytes()).format == "PNG"
+    assert not (tmp_path / "g").exists()
+    assert viz.draw(lecture()).render(outfile=tmp_path / "h.pdf") == str(tmp_path / "h.pdf")
+    assert (tmp_path / "h.gv").exists()
+    with pytest.raises(graphviz.FileExistsError):
+        viz.draw(lecture()).render(outfile=tmp_path / "h.pdf", raise_if_result_exists=True)
+
+
+def test_an_unknown_format_is_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(ValueError, match="unknown format"):
+        viz.draw(lecture()).render("f", tmp_path, format="bmpp")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_in_a_notebook_it_is_an_image_with_words():
+    f = lecture()
+    f.backward()
+    for bundle in (viz.draw(f)._repr_mimebundle_(), f._repr_mimebundle_()):
+        page = bundle["text/html"]
+        assert page.startswith('<img src="data:image/svg+xml;base64,')
+        assert "image/svg+xml" not in bundle  # vanishes where a notebook is not trusted
+        svg = base64.b64decode(re.search('base64,([^"]*)', page)[1]).decode()
+        assert "data -12" in shown(svg)
+        alt = html.unescape(re.search('alt="([^"]*)"', page)[1])
+        for part in ("x = -2", "y = 5", "z = -4", "grad 3", "Operations: +, ×", "f = -12"):
+            assert part in alt
+    assert f._repr_mimebundle_()["text/plain"] == repr(f)
+
+
+def test_a_leaf_alone_draws_itself():
+    assert "<img" in Value(1.0, "x")._repr_mimebundle_()["text/html"]
+
+
+def test_names_of_variables_in_a_notebook(monkeypatch):
+    f = lecture(names=False)
+    x, y = f.inputs[0].inputs
+    z = f.inputs[1]
+
+    shell = SimpleNamespace(user_ns={"_": f, "_1": x, "x": x, "w": [y, z], "f": f, "number": 3})
+    monkeypatch.setattr("builtins.get_ipython", lambda: shell, raising=False)
+    texts = svg_texts(viz.draw(f))
+    assert {"x", "w[0]", "w[1]", "f"} <= set(texts)
+    x.name = "own"
+    assert "own" in svg_texts(viz.draw(f))
+    assert f.name is None  # the drawing borrowed the name, the node did not take it
+
+
+WITHOUT_RENDERERS = """
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "pygraphviz" else find(name, *rest)
+import microgad as mg
+"""
+
+
+def run_without_renderers(code: str, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PATH": str(tmp_path / "no-programs"), "PYTHONIOENCODING": "utf-8"}
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_RENDERERS + code], env=env, cwd=tmp_path, capture_output=True, encoding="utf-8"
+    )
+
+
+def test_without_a_renderer_a_drawing_is_a_tree_and_the_command_to_install(tmp_path):
+    done = run_without_renderers(
+        "f = mg.parse('(x + y) * z', x=-2, y=5, z=-4)\n"
+        "f.backward()\n"
+        "bundle = mg.viz.draw(f)._repr_mimebundle_()\n"
+        "print(bundle['text/plain'])\n"
+        "assert bundle['text/html'].startswith('<pre>')\n"
+        "assert f._repr_mimebundle_()['text/plain'].startswith('Value(data=-12.0')\n",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "├── (+) = 3, grad -4" in done.stdout
+    assert 'pip install "microgad[render]"' in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_renderer_a_file_is_an_error_that_names_the_command(tmp_path):
+    done = run_without_renderers(
+        "try:\n    mg.viz.draw(mg.Value(1.0)).render('f')\nexcept mg.errors.RenderError as error:\n    print(error)\n",
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'pip install "microgad[render]"' in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dot_comes_first(tmp_path, monkeypatch):
+    """A program named dot on the PATH is what draws, with the font that comes along in its sight."""
+    dot = tmp_path / "dot"
+    dot.write_text('#!/bin/sh\ncat >/dev/null\ncat "$FONTCONFIG_FILE"\n')
+    dot.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert "<fontconfig>" in viz.draw(lecture()).pipe("svg", encoding="utf-8")
+    dot.write_text("#!/bin/sh\necho 'dot - Graphviz version 99.1.0 (0)' >&2\necho 'bad things' >&2\nexit 1\n")
+    with pytest.raises(RenderError, match="bad things"):
+        viz.draw(lecture()).pipe("svg")
+
+
+def test_the_tree_names_again_what_it_has_shown():
+    x = Value(2.0, "x")
+    square = x * x
+    assert viz.draw(square + square, grads=False).text.splitlines() == [
+        "(+) = 8",
+        "├── (×) = 4",
+        "│   ├── x = 2",
+        "│   └── x = 2",
+        "└── (×) = 4, as above",
+    ]
+
+
+def test_a_long_tree_is_cut():
+    f = mg.Value(0.0, "x")
+    for _ in range(300):
+        f = f + 1.0
+    text = viz.draw(f).text.splitlines()
+    assert len(text) == 201
+    assert text[-1] == "… and more"
