@@ -17,9 +17,8 @@ def adjoints(root: Node) -> dict[Node, Any]:
 
     Examples
     --------
-    >>> import microgad as mg
-    >>> x = mg.Value(3.0)
-    >>> mg.adjoints(x * x)[x]
+    >>> x = Value(3.0)
+    >>> adjoints(x * x)[x]
     6.0
     """
     return _pull(topological_order(_result(root)))
@@ -49,12 +48,11 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[
 
     Examples
     --------
-    >>> import microgad as mg
     >>> cube = lambda x: x**3
-    >>> mg.grad(cube)(2.0), mg.grad(mg.grad(cube))(2.0)
+    >>> grad(cube)(2.0), grad(grad(cube))(2.0)
     (12.0, 12.0)
     """
-    chosen = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    chosen = argnums if isinstance(argnums, tuple) else (argnums,)
 
     def gradient(*args: Any, **kwargs: Any) -> Any:
         if any(not -len(args) <= i < len(args) for i in chosen):
@@ -62,21 +60,23 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[
         # Each variable is a node of its own. What `f` sees of the same number by another way, as an
         # inner derivative sees the variable of an outer one, is no part of this derivative.
         variables = {i % len(args): identity.bind(Value, (args[i],)) for i in chosen}
-        order = topological_order(_result(f(*(variables.get(i, x) for i, x in enumerate(args)), **kwargs)))
-        among = set(variables.values())
-        trace = any(isinstance(args[i], Node) for i in chosen)
-        for node in order:
-            if any(x in among for x in node.inputs):
-                among.add(node)
-            elif node.prim is identity and node not in among and type(node.a) is float:
-                trace = True  # the variable of an outer derivative, which has to differentiate this result
-        found = _pull(order, trace, among)
-        for variable in variables.values():
-            if type(variable.a) is float:
-                variable.prim, variable.a = None, EMPTY  # closed: from here on a constant
+        try:
+            order = topological_order(_result(f(*(variables.get(i, x) for i, x in enumerate(args)), **kwargs)))
+            among = set(variables.values())
+            trace = any(isinstance(args[i], Node) for i in chosen)
+            for node in order:
+                if any(x in among for x in node.inputs):
+                    among.add(node)
+                elif node.prim is identity and node not in among and type(node.a) is float:
+                    trace = True  # the variable of an outer derivative, which has to differentiate this result
+            found = _pull(order, trace, among)
+        finally:
+            for variable in variables.values():
+                if type(variable.a) is float:
+                    variable.prim, variable.a = None, EMPTY  # closed: from here on a constant
         parts = ((args[i], found.get(variables[i % len(args)], 0.0)) for i in chosen)
         result = tuple(_result(part) if isinstance(x, Node) else part for x, part in parts)
-        return result[0] if isinstance(argnums, int) else result
+        return result if chosen is argnums else result[0]
 
     return gradient
 

@@ -38,6 +38,14 @@ class RenderError(MicrogadError, RuntimeError):
     """A picture that could not be made, with the command that installs what is missing."""
 
 
+def shown(x: Any) -> str:
+    """The type of a thing and the beginning of its text, whatever it is."""
+    try:
+        return f"{type(x).__name__} {x!r:.40}"
+    except Exception:  # its __repr__ is not ours; of an integer of 5,000 digits Python gives none
+        return type(x).__name__
+
+
 def spell(x: Any, depth: int = 2) -> str:
     """A short text for an operand in a message: its name, its number, or how it was computed."""
     prim = getattr(x, "prim", None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import io
 import math
 import warnings
 from functools import reduce
@@ -88,6 +89,9 @@ class _Reader:
             raise ExpressionError("column 1: the expression is empty")
         if len(self.text) > _LIMIT:
             raise ExpressionError(f"column {_LIMIT:,}: an expression of {len(self.text):,} characters is too long")
+        for i, c in enumerate(self.text):
+            if c == "\0" or "\ud800" <= c <= "\udfff":
+                raise self.error(self.indent + i + 1, "a null or half a character is no text")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # advice about running the text as Python
@@ -95,7 +99,7 @@ class _Reader:
         except (RecursionError, MemoryError):
             raise self.error(1, "the expression is nested too deeply") from None
         except (SyntaxError, ValueError) as error:
-            lines = self.text.splitlines(keepends=True)[: (getattr(error, "lineno", None) or 1) - 1]
+            lines = self.lines()[: (getattr(error, "lineno", None) or 1) - 1]
             column = self.indent + len("".join(lines)) + (getattr(error, "offset", None) or 1)
             raise self.error(column, getattr(error, "msg", None) or str(error)) from None
 
@@ -152,11 +156,16 @@ class _Reader:
 
     def column(self, part: ast.expr) -> int:
         """The position of a part in the text as it was given, counted from 1."""
-        lines = self.text.splitlines(keepends=True)
+        lines = self.lines()
         here = lines[part.lineno - 1].encode()[: part.col_offset].decode()  # ast counts in bytes
         return self.indent + len("".join(lines[: part.lineno - 1])) + len(here) + 1
 
+    def lines(self) -> list[str]:
+        """The lines as Python's parser counts them; str.splitlines knows more ends of lines."""
+        return list(io.StringIO(self.text, newline=""))
+
     def error(self, column: int, message: str) -> ExpressionError:
+        column = min(column, self.indent + len(self.text) + 1)
         shown = self.text if len(self.text) <= 60 else self.text[:57] + "..."
         return ExpressionError(f"column {column}: {message}, in {shown!r}")
 

@@ -30,7 +30,7 @@ class Node:
     def operands(self) -> tuple[Any, ...]:
         """What the operation was given, in order: nodes, and plain numbers as floats."""
         a, b = self.a, self.b
-        return (a, b) if b is not EMPTY else a if type(a) is tuple else () if a is EMPTY else (a,)
+        return () if self.prim is None else (a, b) if b is not EMPTY else a if type(a) is tuple else (a,)
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -41,8 +41,6 @@ class Node:
     def op(self) -> str:
         """The operation's label in a drawing; the empty string for a leaf."""
         return "" if self.prim is None else self.prim.label
-
-    _prev, _op = inputs, op  # micrograd's spellings
 
     def edges(self, upstream: Any, trace: bool = False, among: Any = None) -> list[tuple[Node, Any, Any]]:
         """The chain rule at one node: ``(input, local derivative, contribution)`` for each input.
@@ -63,7 +61,13 @@ class Node:
                     local = rule(out, *args) if callable(rule) else rule
                 except (ValueError, ZeroDivisionError) as error:
                     raise undefined_derivative(self, x, error) from None
-                found.append((x, local, _times(upstream, local)))
+                # upstream * local, without the nodes that a 1 or a constant 0 would leave in a trace
+                if type(upstream) is float and upstream == 1.0:
+                    found.append((x, local, local))
+                elif local is rule and local in (0.0, 1.0):
+                    found.append((x, local, upstream if local else 0.0))
+                else:
+                    found.append((x, local, upstream * local))
         return found
 
     def backward(self, gradient: float = 1.0) -> None:
@@ -91,20 +95,13 @@ class Node:
                     b.mark = g if b.mark is token else b.mark + g
             elif row is times:
                 if type(a) is not number:
-                    a.mark += g * (b if type(b) is number else b._data)
+                    a.mark = a.mark + g * (b if type(b) is number else b._data)
                 if type(b) is not number:
-                    b.mark += g * (a if type(a) is number else a._data)
+                    b.mark = b.mark + g * (a if type(a) is number else a._data)
             elif row is hinge:
-                a.mark += g * (1.0 if a._data > 0.0 else 0.0)
+                a.mark = a.mark + g * (1.0 if a._data > 0.0 else 0.0)
             else:
                 for x, _, contribution in node.edges(g):
-                    x.mark += contribution
+                    x.mark = x.mark + contribution  # not +=, which would write into a shared array
         for leaf in leaves:
             leaf.grad = leaf.mark if leaf.grad is None else leaf.grad + leaf.mark
-
-
-def _times(upstream: Any, local: Any) -> Any:
-    """``upstream * local``, without the nodes that a constant 1 or 0 would leave in a traced graph."""
-    if type(local) is float and local in (0.0, 1.0):
-        return upstream if local else 0.0
-    return local if type(upstream) is float and upstream == 1.0 else upstream * local

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from numbers import Real
+from numbers import Complex, Real
 from typing import Any
 
 import numpy as np
 
 from . import primitives as rows
-from .errors import GraphCutError, InputError, spell
+from .errors import GraphCutError, InputError, shown, spell
 from .node import Node
 from .order import EMPTY
 from .primitive import Primitive
@@ -26,12 +26,13 @@ def as_float(x: Any) -> float:
     """A plain number as the float that a graph of scalars keeps."""
     if type(x) is float:
         return x
-    if type(x) is int or not (isinstance(x, (str, bytes, Node)) or getattr(x, "ndim", False)):
+    text_or_many = isinstance(x, (str, bytes, bytearray, Node)) or getattr(x, "ndim", False)
+    if type(x) is int or not (text_or_many or (isinstance(x, Complex) and not isinstance(x, Real))):
         try:
             return float(x)
         except (TypeError, ValueError, OverflowError):
             pass
-    raise InputError(f"a Value holds one real number, not {type(x).__name__} {x!r:.40}")
+    raise InputError(f"a Value holds one real number, not {shown(x)}")
 
 
 def _binary(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -79,6 +80,7 @@ class Arithmetic(Node, rank=-1):
 
     __slots__ = ()
     __hash__ = object.__hash__  # identity, though == compares numbers
+    _prev, _op = Node.inputs, Node.op  # micrograd's spellings
 
     _add, _radd = _binary(rows.add)
     _mul, __rmul__ = _binary(rows.mul)
@@ -140,8 +142,8 @@ class Arithmetic(Node, rank=-1):
 
     def __float__(self) -> float:
         raise GraphCutError(
-            f"float() of {spell(self)} would cut it out of the graph: use mg.exp, mg.log … in place of math.exp, "
-            "math.log …, or .data where only the number is wanted"
+            f"float() of the Value {spell(self)} would cut it out of the graph: use mg.exp, mg.log … in place of "
+            "math.exp, math.log …, or .data where only the number is wanted"
         )
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:

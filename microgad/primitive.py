@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import outside_domain
+from .errors import InputError, outside_domain
 from .order import EMPTY
 
 Rule = Callable[..., Any]
@@ -17,9 +17,8 @@ ranks: dict[type, int] = {}  # the classes of nodes: an operation on several kin
 class Primitive:
     """One row of the table: all that is known of an operation, written down once.
 
-    Called on numbers or arrays it computes; called on a node it records one. Its rules are written
-    in primitives, so the same rule gives a number in a backward pass and a graph in a derivative of
-    higher order.
+    Called on numbers or arrays it computes; called on a node it records one. Its rules are written in primitives,
+    so the same rule gives a number in a backward pass and a graph in a derivative of higher order.
     """
 
     name: str
@@ -36,6 +35,8 @@ class Primitive:
 
     def __call__(self, *operands: Any) -> Any:
         """The result on numbers or arrays; a new node where an operand is a node."""
+        if self.partials and len(operands) != len(self.partials):
+            raise InputError(f"{self.name} takes {len(self.partials)} operands, not {len(operands)}")
         kind, top, numbers = None, -1, True
         for x in operands:
             if type(x) is not float:

@@ -1,9 +1,9 @@
 """THE table: one row for each primitive, and nothing about it anywhere else.
 
-A row gives the rule on floats, the local derivatives (one for each operand: a constant, or a function of
-the output `y` and the operands) and the rule on arrays. Derivatives are written in rows of this table: they
-compute on numbers and trace on nodes, and never branch on data with Python's ``if``: a replayed trace has to take
-its own branch. At kinks they follow PyTorch and JAX: relu'(0) = 0; a tie of maximum or minimum gives half to each.
+A row gives the rule on floats, the local derivatives (one for each operand: a constant, or a function of the output
+`y` and the operands) and the rule on arrays. Derivatives are written in rows of this table: they compute on numbers
+and trace on nodes, and never branch on data, for a replayed trace has to take its own branch. At kinks they follow
+PyTorch and JAX: relu'(0) = 0; a tie of maximum or minimum gives half to each.
 """
 
 from __future__ import annotations
@@ -36,18 +36,19 @@ greater = elementwise("greater", lambda a, b: 1.0 if a > b else 0.0, (0.0, 0.0),
 equal = elementwise("equal", lambda a, b: 1.0 if a == b else 0.0, (0.0, 0.0), lambda a, b: np.equal(a, b) * 1.0,
                     label="=", latex=r"\left[{} = {}\right]")
 where: Primitive = elementwise("where", lambda c, a, b: a if c else b, (0.0, lambda y, c, a, b: where(c, 1.0, 0.0),
-                                                                        lambda y, c, a, b: where(c, 0.0, 1.0)), np.where)
+                                                                       lambda y, c, a, b: where(c, 0.0, 1.0)), np.where)
 neg = elementwise("neg", lambda x: -x, (-1.0,), np.negative, text="-{}", latex="-{}")
 add = elementwise("add", lambda a, b: a + b, (1.0, 1.0), np.add, label="+", text="{} + {}", latex="{} + {}")
-sub = elementwise("sub", lambda a, b: a - b, (1.0, -1.0), np.subtract, label="-", text="{} - {}", latex="{} - {}")
+sub = elementwise("sub", lambda a, b: a - b, (1.0, -1.0), np.subtract, label="−", text="{} - {}", latex="{} - {}")
 mul = elementwise("mul", lambda a, b: a * b, (lambda y, a, b: b, lambda y, a, b: a), np.multiply,
                   label="×", text="{} * {}", latex=r"{} \cdot {}")
 div = elementwise("div", lambda a, b: a / b, (lambda y, a, b: 1.0 / b, lambda y, a, b: -y / b), np.divide,
                   label="/", text="{} / {}", latex=r"\frac{{{}}}{{{}}}", domain="a divisor other than 0")
-# The partials keep away from what they do not need: 0 ** -1 where the exponent is 0, log(0) where the base is 0.
-pow: Primitive = elementwise("pow", _pow, (lambda y, a, b: b * pow(a, where(equal(b, 0.0), 1.0, b - 1.0)),
-                                           lambda y, a, b: y * log(where(equal(a, 0.0), 1.0, a))), np.power, label="**",
-                             text="{} ** {}", latex="{}^{{{}}}", domain="a base > 0, or a whole exponent (>= 0 at 0)")
+# The partials of pow replace a base of 0 where it is asked for what would only be multiplied by 0: 0 ** -1, log(0).
+pow: Primitive = elementwise("pow", _pow, (
+    lambda y, a, b: b * pow(a if type(b) is float and b else where(equal(a, 0.0) * equal(b, 0.0), 1.0, a), b - 1.0),
+    lambda y, a, b: y * log(where(equal(a, 0.0), 1.0, a))), np.power, label="**", text="{} ** {}", latex="{}^{{{}}}",
+    domain="a base > 0, or a whole exponent (>= 0 at 0)")
 exp = elementwise("exp", _exp, (lambda y, x: y,), np.exp, latex="e^{{{}}}")
 log: Primitive = elementwise("log", math.log, (lambda y, x: 1.0 / x,), np.log, latex=r"\log {}", domain="a number > 0")
 tanh = elementwise("tanh", math.tanh, (lambda y, x: 1.0 - y * y,), np.tanh, latex=r"\tanh {}")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from microgad.autodiff import adjoints
-from microgad.errors import DomainError, GraphSizeError, InputError
+from microgad.errors import DomainError, GraphSizeError, InputError, shown
 from microgad.node import Node
 from microgad.order import topological_order
 
@@ -70,7 +70,7 @@ def draw(
     └── z = -4, grad 3
     """
     if not isinstance(f, Node):
-        raise InputError(f"draw shows the graph of a Value, not {type(f).__name__} {f!r:.40}")
+        raise InputError(f"draw shows the graph of a Value, not {shown(f)}")
     if theme not in THEMES:
         raise InputError(f"no theme {theme!r}: choose from {', '.join(THEMES)}")
     if rankdir not in ("LR", "TB", "RL", "BT"):

@@ -1,0 +1,1 @@
+"""How fast microgad is, as ratios: ``python -m benchmarks`` from the root of a checkout."""

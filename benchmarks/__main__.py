@@ -1,0 +1,56 @@
+"""``python -m benchmarks [--rounds N] [row ...]``: the table of ratios."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+
+from .rows import HEADER, ROWS, SETTLING
+
+MISSING = 'micrograd is not installed: pip install "microgad[bench]"'
+
+
+def row(name: str) -> str:
+    """A name of a row; ``choices=`` would reject the empty list of a call without names."""
+    if name not in ROWS:
+        raise argparse.ArgumentTypeError(f"no row {name!r}: choose from {', '.join(ROWS)}")
+    return name
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="How fast microgad is, as ratios.")
+    parser.add_argument("rows", nargs="*", type=row, metavar="row", help=f"{', '.join(ROWS)}; all if none is named")
+    parser.add_argument("--rounds", type=positive, default=15, help="timings of each contestant (default: %(default)s)")
+    options = parser.parse_args()
+
+    print(HEADER)
+    missing = False
+    for name in dict.fromkeys(options.rows or ROWS):
+        try:
+            for line in ROWS[name](options.rounds):
+                print(line, flush=True)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "micrograd":
+                raise
+            if not missing:
+                print(MISSING, flush=True)
+            missing = True
+    print()
+    print(f"Python {platform.python_version()} ({platform.python_implementation()}), {os.cpu_count()} CPUs")
+    print(
+        f"A ratio is the median over the rounds ({options.rounds}) of one time divided by the other: "
+        "in moons micrograd's by microgad's\n(more is better), in op microgad's by a plain float's (less is better). "
+        f"Settled: gc off, after {SETTLING} rounds that are not counted."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""The rows of the table: what is measured, against what, and the bar it has to pass."""
+
+from __future__ import annotations
+
+import gc
+import math
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import microgad as mg
+
+from .moons import Demo, check_agreement
+from .timing import collector, duel
+
+NODES = 1_000_000  # in the chain of the memory row
+SETTLING = 60  # uncounted rounds, after which the times of a step stay where they are
+CALLS = 100_000  # in one timing of a single operation
+HEADER = f"{'row':<18}{'figure':>9}  {'min-max':<14}{'bar':<10}{'aim':<8}{'verdict':<9}medians"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: a figure as the median of its rounds."""
+
+    name: str
+    rounds: Sequence[float]
+    unit: str
+    bar: float
+    medians: str
+    at_least: bool = False
+    aim: float | None = None
+
+    def __str__(self) -> str:
+        figure = median(self.rounds)
+        digits = 2 if self.unit == "x" else 1
+        spread = f"{min(self.rounds):.{digits}f}-{max(self.rounds):.{digits}f}" if len(self.rounds) > 1 else ""
+        sign = ">=" if self.at_least else "<="
+        aim = f"{sign} {self.aim:g}{self.unit}" if self.aim else ""
+        verdict = "ok"
+        if (figure < self.bar) if self.at_least else (figure > self.bar):
+            verdict = "BELOW" if self.at_least else "ABOVE"
+        return (
+            f"{self.name:<18}{f'{figure:.{digits}f}{self.unit}':>9}  {spread:<14}"
+            f"{f'{sign} {self.bar:g}{self.unit}':<10}{aim:<8}{verdict:<9}{self.medians}"
+        )
+
+
+def moons(name: str, collecting: bool, bar: float, aim: float, rounds: int, uncounted: int = 1) -> Iterator[Line]:
+    """A training step of micrograd's demo, in micrograd and here.
+
+    With the collector off the comparison favours micrograd: its graphs are cycles, which nobody frees
+    while the clock runs, whereas ours is freed within its step.
+
+    The first steps of a process find memory in order. As graph after graph is freed, the nodes of the next
+    lie ever more scattered, which costs us more than micrograd; after some 50 steps that has settled. So there
+    is a row after many `uncounted` rounds, too, and the others come out lower the more rounds are asked for.
+    """
+    peer = import_module("micrograd.engine").Value
+    check_agreement(Demo(mg.Value, zero=None), Demo(peer, zero=0))
+    # Both train on from the same weights, so in every round they do the same arithmetic.
+    found = duel(Demo(mg.Value, zero=None).step, Demo(peer, zero=0).step, rounds, collecting, uncounted)
+    ours, theirs = found.milliseconds()
+    medians = f"microgad {ours:.1f} ms, micrograd {theirs:.1f} ms"
+    yield Line(f"moons, {name}", found.ratios(), "x", bar, medians, at_least=True, aim=aim)
+
+
+def operation(on_values: str, on_floats: str, rounds: int) -> Iterator[Line]:
+    """One operation on a graph that stays alive, in units of the same operation on floats.
+
+    The loop is part of both times, and every result is kept, as a graph keeps it.
+    """
+
+    def loop(expression: str, a: Any, b: Any) -> Callable[[], object]:
+        # Compiled for each contestant apart: the interpreter adapts code to the types that pass through it.
+        return partial(eval(f"lambda a, b, tanh: [{expression} for _ in range({CALLS})]"), a, b, math.tanh)
+
+    ours, theirs = loop(on_values, mg.Value(1.5), mg.Value(0.7)), loop(on_floats, 1.5, 0.7)
+    found = duel(ours, theirs, rounds, collecting=False)
+    each = [1e6 * milliseconds / CALLS for milliseconds in found.milliseconds()]
+    medians = f"microgad {each[0]:.0f} ns, float {each[1]:.0f} ns a call"
+    yield Line(f"op {on_values}", found.ratios(ours_over_theirs=True), "x", 35, medians)
+
+
+def chain() -> mg.Value:
+    x = mg.Value(1.0)
+    for _ in range(NODES):
+        x = x * 1.0000001
+    return x
+
+
+def memory(rounds: int) -> Iterator[Line]:
+    """Bytes for each node of a long chain, and the seconds it takes where nothing is traced."""
+    times = []
+    with collector(False):
+        gc.collect()
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        x = chain()
+        forward = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.reset_peak()
+        x.backward()
+        peak = tracemalloc.get_traced_memory()[1] - before
+        tracemalloc.stop()
+        del x
+        for _ in range(min(rounds, 5)):
+            gc.collect()
+            clock = [perf_counter()]
+            x = chain()
+            clock.append(perf_counter())
+            x.backward()
+            clock.append(perf_counter())
+            del x
+            clock.append(perf_counter())
+            times.append([stop - start for start, stop in pairwise(clock)])
+    build, backward, free = (median(column) for column in zip(*times, strict=True))
+    yield Line("memory, forward", [forward / NODES], " B", 115, f"a node; build {build:.2f} s, free {free:.2f} s")
+    yield Line("memory, backward", [peak / NODES], " B", 170, f"a node, at the peak; backward {backward:.2f} s")
+
+
+def importing(rounds: int) -> Iterator[Line]:
+    """What ``import microgad`` adds to ``import numpy``, each time in a fresh interpreter.
+
+    Both are timed in the same child, one after the other, so what they share is numpy's.
+    """
+    code = (
+        "from time import perf_counter as now; start = now(); import numpy; between = now(); import microgad; "
+        "stop = now(); print(between - start, stop - between)"
+    )
+    root = Path(mg.__file__).parents[1]  # so that the child finds the copy that is measured here
+
+    def child() -> list[float]:
+        out = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
+        return [1e3 * float(word) for word in out.split()]
+
+    child()  # the first may have to compile
+    numpy, added = zip(*(child() for _ in range(max(rounds, 7))), strict=True)
+    yield Line("import", added, " ms", 40, f"on top of numpy's {median(numpy):.0f} ms")
+
+
+ROWS: dict[str, Callable[[int], Iterator[Line]]] = {
+    "moons-off": partial(moons, "gc off", False, 2.5, 4.0),
+    "moons-on": partial(moons, "gc on", True, 10.0, 18.0),
+    "moons-settled": partial(moons, "settled", False, 2.5, 4.0, uncounted=SETTLING),
+    "mul": partial(operation, "a * b", "a * b"),
+    "div": partial(operation, "a / b", "a / b"),
+    "tanh": partial(operation, "a.tanh()", "tanh(a)"),
+    "memory": memory,
+    "import": importing,
+}

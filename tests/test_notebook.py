@@ -1,0 +1,28 @@
+"""What a cell shows, in a real kernel."""
+
+import html
+import re
+
+import nbformat
+from nbclient import NotebookClient
+
+CELLS = [
+    "from microgad import Value, viz\nx, y = Value(-2), Value(5)\nweights = [Value(-4)]\nf = (x + y) * weights[0]\nf",
+    "f.backward()\nviz.draw(f, theme='dark')",
+    "f if f.grad == 2 else None",
+]
+
+
+def test_a_value_alone_in_a_cell_draws_itself_with_the_names_of_variables():
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    alone, drawn, nothing = (cell.outputs for cell in notebook.cells)
+    for outputs, grad in ((alone, "–"), (drawn, "-4")):
+        page = outputs[0]["data"]["text/html"]
+        assert page.startswith('<img src="data:image/svg+xml;base64,')
+        alt = html.unescape(re.search('alt="([^"]*)"', page)[1])
+        assert f"Inputs: x = -2 (grad {grad}), y = 5 (grad {grad}), weights[0] = -4" in alt
+        assert "Operations: +, ×. Result: f = -12" in alt
+    assert alone[0]["data"]["text/plain"] == "Value(data=-12.0, grad=None)"
+    assert drawn[0]["data"]["text/plain"].startswith("f (×) = -12, grad 1\n├── (+) = 3, grad -4")
+    assert nothing == []
