@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .errors import InputError
@@ -33,7 +33,7 @@ def _pull(order: list[Any], trace: bool = False, among: set[Node] | None = None)
     return found
 
 
-def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[..., Any]:
+def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
     """The derivative of a function, as a function that takes the same arguments.
 
     Numbers give a number. A Value gives a Value, which belongs to the graph and can go backward. The call
@@ -52,7 +52,7 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[
     >>> grad(cube)(2.0), grad(grad(cube))(2.0)
     (12.0, 12.0)
     """
-    chosen = argnums if isinstance(argnums, tuple) else (argnums,)
+    chosen = tuple(argnums) if isinstance(argnums, Sequence) else (argnums,)
 
     def gradient(*args: Any, **kwargs: Any) -> Any:
         if any(not -len(args) <= i < len(args) for i in chosen):
@@ -76,7 +76,7 @@ def grad(f: Callable[..., Any], argnums: int | tuple[int, ...] = 0) -> Callable[
                     variable.prim, variable.a = None, EMPTY  # closed: from here on a constant
         parts = ((args[i], found.get(variables[i % len(args)], 0.0)) for i in chosen)
         result = tuple(_result(part) if isinstance(x, Node) else part for x, part in parts)
-        return result if chosen is argnums else result[0]
+        return result if isinstance(argnums, Sequence) else result[0]
 
     return gradient
 

@@ -6,6 +6,7 @@ import builtins
 import html
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from microgad.autodiff import adjoints
@@ -14,10 +15,13 @@ from microgad.node import Node
 from microgad.order import topological_order
 
 from .render import Drawing
-from .text import literal, number, sentence, tree
+from .text import gradients, literal, number, sentence, tree
 from .theme import THEMES
 
 FONT = "DejaVu Sans,Verdana,sans-serif"  # the first comes with microgad, the second is as wide
+COMMUTATIVE = ("+", "×", "max", "min")
+# For the others: where the first and the second operand arrive, whatever the layout does with their boxes.
+SIDES = {"LR": ("nw", "sw"), "RL": ("ne", "se"), "TB": ("nw", "ne"), "BT": ("sw", "se")}
 LIMIT = 400  # nodes; a picture of more cannot be read, and its layout takes minutes
 
 
@@ -86,7 +90,7 @@ def draw(
     adjoint = None if grads is False else found
     drawing = Drawing(format=format)
     _attributes(drawing, rankdir, theme)
-    _contents(drawing, f, order, names, adjoint, theme)
+    _contents(drawing, f, order, names, adjoint, rankdir, theme)
     drawing.alt = sentence(f, order, names, adjoint)
     drawing.text = tree(f, names, adjoint)
     return drawing
@@ -115,6 +119,7 @@ def _contents(
     order: list[Node],
     names: dict[Node, str],
     adjoint: dict[Node, Any] | None,
+    rankdir: str,
     theme: str,
 ) -> None:
     colors = THEMES[theme]
@@ -145,10 +150,13 @@ def _contents(
         )
         drawing.edge(operation, id)
         locals_ = _locals(node)
+        ordered = len(node.operands) == 2 and node.op not in COMMUTATIVE
+        sides = iter(SIDES[rankdir] if ordered else "_" * len(node.operands))
         for i, x in enumerate(node.operands):
+            head = {"headport": next(sides)}
             if isinstance(x, Node):
-                label = f" {_derivative(node, x, names)} = {next(locals_)} "
-                drawing.edge(ids[x], operation, label=f"<{_html(label)}>")
+                label = f" {_derivative(node, x, names)} {next(locals_)} "
+                drawing.edge(ids[x], operation, label=f"<{_html(label)}>", **head)
             else:
                 drawing.node(
                     f"{operation}{i}",
@@ -159,18 +167,12 @@ def _contents(
                     height="0",
                     margin="0.05",
                 )
-                drawing.edge(f"{operation}{i}", operation)
+                drawing.edge(f"{operation}{i}", operation, **head)
 
 
 def _label(node: Node, names: dict[Node, str], adjoint: dict[Node, Any] | None) -> str:
-    rows = [f"<b>{_html(names[node])}</b>"] if node in names else []
-    rows.append(f"data {number(node._data)}")
-    if adjoint is not None:
-        here = adjoint.get(node)
-        if node.prim is None and here is not None and node.grad is not None and node.grad != here:
-            rows += [f"grad {number(node.grad)}", f"of this result {number(here)}"]  # other passes added to it
-        else:
-            rows.append(f"grad {number(here)}")
+    rows = [f'<font point-size="15">{_html(names[node])}</font>'] if node in names else []
+    rows += [f"data {number(node._data)}", *(gradients(node, adjoint) if adjoint is not None else [])]
     cells = "".join(f'<tr><td align="left">{row}</td></tr>' for row in rows)
     return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{cells}</table>>'
 
@@ -182,9 +184,7 @@ def _html(text: str) -> str:
 
 def _derivative(out: Node, x: Node, names: dict[Node, str]) -> str:
     top, bottom = names.get(out, ""), names.get(x, "")
-    if len(top) + len(bottom) > 16:
-        return "∂"
-    return f"∂{top}/∂{bottom}" if bottom else "∂"
+    return f"∂{top}/∂{bottom} =" if top and bottom and len(top + bottom) <= 16 else "local"
 
 
 def _locals(node: Node) -> Iterator[str]:
@@ -206,11 +206,17 @@ def _names(order: list[Node]) -> dict[Node, str]:
     """The nodes' own names, printable; in a notebook, for the others, those of the user's variables."""
     names = {node: literal(str(node.name)) for node in order if node.name}
     shell = getattr(builtins, "get_ipython", lambda: None)()
-    for name, value in list(getattr(shell, "user_ns", {}).items()):
-        if name.startswith("_"):  # IPython's history of results
-            continue
-        elements = value[:1000] if isinstance(value, (list, tuple)) else ()
-        for key, x in [(name, value), *((f"{name}[{i}]", element) for i, element in enumerate(elements))]:
-            if isinstance(x, Node):
-                names.setdefault(x, key)
+    hidden = {"In", "Out", *getattr(shell, "user_ns_hidden", ())}
+    variables = [(k, x) for k, x in getattr(shell, "user_ns", {}).items() if k not in hidden and k[:1] != "_"]
+    for name, x in [*variables, *_elements(variables)]:
+        if isinstance(x, Node):
+            names.setdefault(x, literal(name))
     return names
+
+
+def _elements(variables: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The elements of lists, tuples and dicts as ``w[0]``, the first thousand of each."""
+    for name, value in variables:
+        if isinstance(value, (list, tuple, dict)):
+            for key, x in islice(value.items() if isinstance(value, dict) else enumerate(value), 1000):
+                yield f"{name}[{key!r}]", x

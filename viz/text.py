@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,14 @@ def literal(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def gradients(node: Node, adjoint: Mapping[Node, Any]) -> list[str]:
+    """What a drawing says of a node's gradient: its ``grad``, and this result's share where that differs."""
+    here = adjoint.get(node)
+    if here is None or node.grad is None or math.isclose(node.grad, here, rel_tol=1e-9) or here != here:
+        return [f"grad {number(here)}"]
+    return [f"grad {number(node.grad)}", f"of this result {number(here)}"]
+
+
 def tree(root: Node, names: Mapping[Node, str], adjoint: Mapping[Node, Any] | None) -> str:
     """The graph as an indented tree, a node that is used again only named."""
     lines: list[str] = []
@@ -31,11 +40,12 @@ def tree(root: Node, names: Mapping[Node, str], adjoint: Mapping[Node, Any] | No
             lines.append(f"{branch}{number(x)}")
             continue
         title = " ".join(part for part in (names.get(x, ""), x.op and f"({x.op})") if part)
-        line = f"{branch}{title or 'value'} = {number(x._data)}"
-        if adjoint is not None:
-            line += f", grad {number(adjoint.get(x))}"
         again = x in seen and x.prim is not None
-        lines.append(line + (", as above" if again else ""))
+        parts = [
+            f"{branch}{title or 'value'} = {number(x._data)}",
+            *(gradients(x, adjoint) if adjoint is not None else []),
+        ]
+        lines.append(", ".join([*parts, "as above"] if again else parts))
         if not again:
             seen.add(x)
             operands = x.operands
@@ -51,8 +61,8 @@ def sentence(root: Node, order: list[Node], names: Mapping[Node, str], adjoint: 
     """What the picture shows, in words: the inputs, the operations, the result."""
 
     def value(x: Node) -> str:
-        grad = "" if adjoint is None else f" (grad {number(adjoint.get(x))})"
-        return f"{names.get(x, 'unnamed')} = {number(x._data)}{grad}"
+        grads = "" if adjoint is None else f" ({', '.join(gradients(x, adjoint))})"
+        return f"{names.get(x, 'unnamed')} = {number(x._data)}{grads}"
 
     inputs = ", ".join(value(x) for x in order if x.prim is None)
     operations = ", ".join(x.op for x in order if x.prim is not None) or "none"
