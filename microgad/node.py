@@ -94,10 +94,13 @@ class Node:
                 if type(b) is not number:
                     b.mark = g if b.mark is token else b.mark + g
             elif row is times:
-                if type(a) is not number:
-                    a.mark = a.mark + g * (b if type(b) is number else b._data)
-                if type(b) is not number:
-                    b.mark = b.mark + g * (a if type(a) is number else a._data)
+                if type(b) is number:
+                    a.mark = a.mark + g * b
+                elif type(a) is number:
+                    b.mark = b.mark + g * a
+                else:
+                    a.mark = a.mark + g * b._data
+                    b.mark = b.mark + g * a._data
             elif row is hinge:
                 a.mark = a.mark + g * (1.0 if a._data > 0.0 else 0.0)
             else:

@@ -9,24 +9,20 @@ PyTorch and JAX: relu'(0) = 0; a tie of maximum or minimum gives half to each.
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 
 from .primitive import Primitive, elementwise
 
-
-def _exp(x: float) -> float:
-    try:
-        return math.exp(x)
-    except OverflowError:
-        return math.inf
+INF, LOG_MAX = math.inf, math.log(sys.float_info.max)  # exp of more is infinite
 
 
 def _pow(a: float, b: float) -> float:
     try:
         return math.pow(a, b)  # unlike a ** b it refuses a complex result
     except OverflowError:
-        return -math.inf if a < 0 and b % 2 == 1 else math.inf
+        return -INF if a < 0 and b % 2 == 1 else INF
 
 
 # fmt: off
@@ -49,7 +45,7 @@ pow: Primitive = elementwise("pow", _pow, (
     lambda y, a, b: b * pow(a if type(b) is float and b else where(equal(a, 0.0) * equal(b, 0.0), 1.0, a), b - 1.0),
     lambda y, a, b: y * log(where(equal(a, 0.0), 1.0, a))), np.power, label="**", text="{} ** {}", latex="{}^{{{}}}",
     domain="a base > 0, or a whole exponent (>= 0 at 0)")
-exp = elementwise("exp", _exp, (lambda y, x: y,), np.exp, latex="e^{{{}}}")
+exp = elementwise("exp", lambda x: INF if x > LOG_MAX else math.exp(x), (lambda y, x: y,), np.exp, latex="e^{{{}}}")
 log: Primitive = elementwise("log", math.log, (lambda y, x: 1.0 / x,), np.log, latex=r"\log {}", domain="a number > 0")
 tanh = elementwise("tanh", math.tanh, (lambda y, x: 1.0 - y * y,), np.tanh, latex=r"\tanh {}")
 relu = elementwise("relu", lambda x: 0.0 if x <= 0.0 else x, (lambda y, x: greater(x, 0.0),),  # relu(nan) is nan

@@ -33,14 +33,13 @@ class Value(Arithmetic, rank=0):
 
     __slots__ = ()
     label = Node.name  # type: ignore[misc]
+    constant = staticmethod(as_float)
 
     def __init__(self, data: Any, name: str | None = None, *, label: str | None = None) -> None:
         self._data = self.constant(data)
         self.name = label if name is None else name
         self.a = self.b = EMPTY
         self.grad = self.mark = self.prim = None
-
-    constant = staticmethod(as_float)
 
     @property
     def data(self) -> float:
