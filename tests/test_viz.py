@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree
@@ -346,6 +347,21 @@ def test_dot_comes_first(tmp_path, monkeypatch):
     dot.write_text("#!/bin/sh\necho 'dot - Graphviz version 99.1.0 (0)' >&2\necho 'bad things' >&2\nexit 1\n")
     with pytest.raises(RenderError, match="bad things"):
         viz.draw(lecture()).pipe("svg")
+
+
+def test_without_a_folder_for_temporary_files_displaying_falls_back_to_text(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    bundle = viz.draw(lecture())._repr_mimebundle_()  # displaying never raises
+    assert "could not make svg" in bundle["text/plain"]
+    assert bundle["text/html"].startswith("<pre>")
+
+
+def test_pictures_in_several_threads():
+    letters = ["A", "B", "C", "D"]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda letter: svg_texts(viz.draw(Value(1.0, letter))), letters))
+    assert [texts[0] for texts in found] == letters
+    assert "FONTCONFIG_FILE" not in os.environ
 
 
 def test_the_tree_names_again_what_it_has_shown():

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from microgad.errors import RenderError
 
 INSTALL = 'pip install "microgad[render]"'
 FONT = Path(__file__).resolve().parent / "fonts" / "DejaVuSans.ttf"
+_DRAWING = threading.Lock()  # one picture at a time: it changes the environment, which all threads share
 RASTER = ("png", "jpg", "jpeg", "gif", "webp")
 
 # pygraphviz lays out inside the process that calls it: in one of its own, a long layout can be
@@ -65,13 +67,16 @@ class Drawing(graphviz.Digraph):
             If nothing on this machine can make it; the message says what to install.
         """
         format = format or self.format
-        with _font(self.source), self._sharp(format):
-            try:
-                data = super().pipe(format, renderer, formatter, neato_no_op, True, engine=engine)
-            except graphviz.ExecutableNotFound:
-                data = _pygraphviz(self.source, format, engine or self.engine)
-            except graphviz.CalledProcessError as error:
-                raise RenderError(f"dot could not make {format}: {_last_line(error.stderr)}") from None
+        try:
+            with _font(self.source), self._sharp(format):
+                try:
+                    data = super().pipe(format, renderer, formatter, neato_no_op, True, engine=engine)
+                except (graphviz.ExecutableNotFound, PermissionError):
+                    data = _pygraphviz(self.source, format, engine or self.engine)
+        except graphviz.CalledProcessError as error:
+            raise RenderError(f"dot could not make {format}: {_last_line(error.stderr)}") from None
+        except OSError as error:  # such as no folder for temporary files
+            raise RenderError(f"could not make {format}: {error}") from None
         assert isinstance(data, bytes)
         return data if encoding is None else data.decode(encoding)
 
@@ -189,19 +194,20 @@ def _font(source: str) -> Iterator[None]:
     It stands in a folder of its own, with the cache: fontconfig writes into both. Chinese, Japanese and
     Korean it does not have; for them the machine's own fonts are the only hope.
     """
-    if "FONTCONFIG_FILE" in os.environ or any(c >= "\u2e80" for c in source):
-        yield
-        return
-    with tempfile.TemporaryDirectory(prefix="microgad-") as folder:
-        shutil.copy(FONT, folder)
-        config = Path(folder, "fonts.conf")
-        config.write_text(
-            '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">'
-            f"<fontconfig><dir>{html.escape(folder)}</dir><cachedir>{html.escape(folder)}</cachedir></fontconfig>",
-            encoding="utf-8",
-        )
-        os.environ["FONTCONFIG_FILE"] = str(config)
-        try:
+    with _DRAWING:
+        if "FONTCONFIG_FILE" in os.environ or any(c >= "\u2e80" for c in source):
             yield
-        finally:
-            del os.environ["FONTCONFIG_FILE"]
+            return
+        with tempfile.TemporaryDirectory(prefix="microgad-") as folder:
+            shutil.copy(FONT, folder)
+            config = Path(folder, "fonts.conf")
+            config.write_text(
+                '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">'
+                f"<fontconfig><dir>{html.escape(folder)}</dir><cachedir>{html.escape(folder)}</cachedir></fontconfig>",
+                encoding="utf-8",
+            )
+            os.environ["FONTCONFIG_FILE"] = str(config)
+            try:
+                yield
+            finally:
+                del os.environ["FONTCONFIG_FILE"]
