@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from . import errors, operators
 from .autodiff import adjoints, grad
 from .expression import parse
-from .primitives import exp, log, maximum, minimum, relu, tanh
+from .functions import exp, log, maximum, minimum, relu, tanh
 from .value import Value
 
 if TYPE_CHECKING:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from .errors import InputError
 from .node import Node
-from .order import EMPTY, topological_order
+from .order import topological_order
 from .primitives import identity
 from .value import Value
+
+OPEN = replace(identity, name="variable")  # the row of a variable while its derivative is under way
 
 
 def adjoints(root: Node) -> dict[Node, Any]:
@@ -59,7 +62,7 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..
             raise InputError(f"grad by argument {argnums} of a call with {len(args)} positional arguments")
         # Each variable is a node of its own. What `f` sees of the same number by another way, as an
         # inner derivative sees the variable of an outer one, is no part of this derivative.
-        variables = {i % len(args): identity.bind(Value, (args[i],)) for i in chosen}
+        variables = {i % len(args): OPEN.bind(Value, (args[i],)) for i in chosen}
         try:
             order = topological_order(_result(f(*(variables.get(i, x) for i, x in enumerate(args)), **kwargs)))
             among = set(variables.values())
@@ -67,13 +70,12 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..
             for node in order:
                 if any(x in among for x in node.inputs):
                     among.add(node)
-                elif node.prim is identity and node not in among and type(node.a) is float:
+                elif node.prim is OPEN and node not in among:
                     trace = True  # the variable of an outer derivative, which has to differentiate this result
             found = _pull(order, trace, among)
         finally:
-            for variable in variables.values():
-                if type(variable.a) is float:
-                    variable.prim, variable.a = None, EMPTY  # closed: from here on a constant
+            for variable in variables.values():  # closed: from here on a constant, or the Value that it was given
+                variable.prim = None if type(variable.a) is float else identity
         parts = ((args[i], found.get(variables[i % len(args)], 0.0)) for i in chosen)
         result = tuple(_result(part) if isinstance(x, Node) else part for x, part in parts)
         return result if isinstance(argnums, Sequence) else result[0]

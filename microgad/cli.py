@@ -46,13 +46,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     try:
         args.command(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as where it was closed with >&-
+            sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as head, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
+    except OSError as error:
+        print(f"microgad: error: cannot print: {error.strerror or error}", file=sys.stderr)
+        _discard_output()
+        return 2
     except MicrogadError as error:
         print(f"microgad: error: {literal(str(error))}", file=sys.stderr)
         return 2
     return 0
+
+
+def _discard_output() -> None:
+    """Let Python's own last flush find nothing to complain of."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> _Parser:
@@ -82,7 +92,11 @@ def _parser() -> _Parser:
 def _shield(argv: Sequence[str]) -> list[str]:
     """Keep argparse from taking an expression such as ``-x * y`` for options."""
     option = re.compile(r"-(-|-output(=.*)?|-rankdir(=.*)?|-theme(=.*)?|-help|-version|h|o.*)", re.DOTALL)
-    return [f" {word}" if word.startswith("-") and not option.fullmatch(word) else word for word in argv]
+    words = [f" {word}" if word.startswith("-") and not option.fullmatch(word) else word for word in argv]
+    for i, before in enumerate(argv[:-1]):
+        if before in ("-o", "--output"):
+            words[i + 1] = f"./{argv[i + 1]}" if argv[i + 1].startswith("-") else argv[i + 1]
+    return words
 
 
 def _graph(args: argparse.Namespace) -> None:
@@ -114,7 +128,8 @@ def _values(pairs: Sequence[str]) -> dict[str, float]:
         name, equals, number = pair.partition("=")
         name = name.strip()
         if not name or not equals:
-            raise ExpressionError(f"column 1: {pair!r} is no name=value")
+            what = "no such option" if pair.strip().startswith("-") else "no name=value"
+            raise ExpressionError(f"column 1: {pair.strip()!r} is {what}")
         if name in values:
             raise ExpressionError(f"column 1: {pair!r}: {name} has a value already")
         try:

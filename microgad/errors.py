@@ -61,7 +61,8 @@ def spell(x: Any, depth: int = 2) -> str:
 def _fill(template: str, texts: Sequence[str]) -> str:
     """A row's template with its operands' texts, in parentheses wherever one could be misread."""
     safe = "(" in template or template == "{}"
-    return template.format(*(text if safe or " " not in text else f"({text})" for text in texts))
+    misread = [" " in x or (i == 0 and x.startswith("-")) for i, x in enumerate(texts)]
+    return template.format(*(f"({x})" if bad and not safe else x for x, bad in zip(texts, misread, strict=True)))
 
 
 def undefined_derivative(node: Any, x: Any, error: Exception) -> DomainError:

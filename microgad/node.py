@@ -22,9 +22,9 @@ class Node:
     mark: Any  # belongs to the walk under way
     name: str | None
 
-    def __init_subclass__(cls, rank: int, **kwargs: Any) -> None:
+    def __init_subclass__(cls, rank: int | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        ranks[cls] = rank
+        ranks[cls] = ranks[cls.__mro__[1]] if rank is None else rank
 
     @property
     def operands(self) -> tuple[Any, ...]:

@@ -26,8 +26,11 @@ def as_float(x: Any) -> float:
     """A plain number as the float that a graph of scalars keeps."""
     if type(x) is float:
         return x
-    text_or_many = isinstance(x, (str, bytes, bytearray, Node)) or getattr(x, "ndim", False)
-    if type(x) is int or not (text_or_many or (isinstance(x, Complex) and not isinstance(x, Real))):
+    if type(x) is int or not (
+        isinstance(x, (str, bytes, bytearray, Node))
+        or getattr(x, "ndim", False)
+        or (isinstance(x, Complex) and not isinstance(x, Real))
+    ):
         try:
             return float(x)
         except (TypeError, ValueError, OverflowError):
@@ -153,8 +156,14 @@ class Arithmetic(Node, rank=-1):
                 return row(*inputs)
             if {"d->?", "dd->?"} & set(ufunc.types):  # a question about numbers: np.isnan, np.less
                 return ufunc(*(getattr(x, "_data", x) for x in inputs))
-        kinds = ", ".join(f"array of shape {x.shape}" if getattr(x, "ndim", 0) else type(x).__name__ for x in inputs)
-        raise InputError(f"np.{ufunc.__name__} does not work on ({kinds}): a Value is one number, see microgad.__all__")
+        for x in inputs:
+            if getattr(x, "ndim", 0):
+                raise InputError(
+                    f"np.{ufunc.__name__} of a Value and an array of shape {x.shape}: a Value is one number"
+                )
+        name = ".".join([ufunc.__name__, method][: 1 + (method != "__call__")]) + "".join(f" with {k}=" for k in kwargs)
+        known = ", ".join(sorted(known.__name__ for known in _OF_UFUNC))
+        raise InputError(f"np.{name} records no graph; these do: {known}")
 
     def __format__(self, spec: str) -> str:
         return format(self._data, spec) if spec else repr(self)

@@ -52,7 +52,8 @@ class Primitive:
         """A new node of class `kind`; the numbers among its operands are kept as floats."""
         slots, data = [], []
         for x in operands:
-            x = x if type(x) in ranks else kind.constant(x)
+            if type(x) is not float and type(x) not in ranks:
+                x = kind.constant(x)
             slots.append(x)
             data.append(x if type(x) is float else x._data)
         node = object.__new__(kind)

@@ -222,6 +222,25 @@ def test_an_error_in_a_derivative_leaves_nothing_open():
     assert type(mg.grad(lambda y: y * kept[0])(3.0)) is float
 
 
+@pytest.mark.parametrize("kind", [float, Value])
+def test_an_inner_derivative_at_a_number_sees_the_outer_variable_of_either_kind(kind):
+    def h(x):
+        return x * mg.grad(lambda y: x * y * y)(1.0)  # 2 x²
+
+    assert [nth(h, n)(kind(3.0)) == want for n, want in ((1, 12.0), (2, 4.0), (3, 0.0))] == [True] * 3
+    assert mg.grad(lambda a: mg.grad(lambda t, b: t * t * b)(3.0, a))(kind(2.0)) == 6.0
+    deep = mg.grad(lambda a: mg.grad(lambda b: mg.grad(lambda c: a * b * b * c * c)(3.0))(2.0))  # 24 a at c=3, b=2
+    assert deep(kind(5.0)) == 24.0
+
+
+def test_a_closed_derivative_leaves_a_later_one_alone():
+    x = Value(3.0)
+    kept = mg.grad(lambda t: t * t)(x)  # a Value, whose graph holds the closed variable
+    assert type(mg.grad(lambda y: y * kept)(2.0)) is float
+    kept.backward()
+    assert x.grad == 2.0
+
+
 def test_a_variable_that_outlives_its_derivative_is_a_constant():
     kept = []
     mg.grad(lambda x: kept.append(x) or x * x)(2.0)

@@ -112,6 +112,7 @@ BAD = [
     (["graph", "x", "x=1", "-o", "no/such/folder/g.svg"], "cannot write no/such/folder/g.svg: No such file"),
     (["graph", "x", "x=1", "-o", "/dev/null/g.dot"], "cannot write /dev/null/g.dot: Not a directory"),
     (["graph", "x", "x=1", "--theme", "pink"], "invalid choice: 'pink'"),
+    (["graph", "x", "x=1", "--colour"], "'--colour' is no such option"),
     (["graph"], "required: expression"),
     (["grahp", "x"], "invalid choice: 'grahp'"),
 ]
@@ -126,6 +127,19 @@ def test_bad_input_is_one_line_and_exit_code_2(args, message, tmp_path):
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_whose_name_begins_with_a_minus(tmp_path):
+    assert microgad("graph", "x", "x=1", "-o", "-.dot", cwd=tmp_path).returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["-.dot"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+@pytest.mark.parametrize("args", [["doctor"], ["graph", "x", "x=1"]])
+def test_where_nothing_can_be_printed(args):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "microgad", *args], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "microgad: error: cannot print: No space left on device\n")
 
 
 def test_a_folder_in_the_way(tmp_path):

@@ -11,6 +11,7 @@ FLOORS = {
     "microgad.order": 0,
     "microgad.primitive": 1,
     "microgad.primitives": 2,
+    "microgad.functions": 3,
     "microgad.node": 3,
     "microgad.operators": 3,
     "microgad.value": 3,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import builtins
 import html
-import re
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
+
+import graphviz
 
 from microgad.autodiff import adjoints
 from microgad.errors import DomainError, GraphSizeError, InputError, shown
@@ -45,7 +46,8 @@ def draw(
     theme : {"light", "dark", "colorblind"}
         Colours.
     grads : bool, optional
-        Whether to show gradients, those of `f` alone. By default dashes, until `f` has gone backward.
+        Whether to show gradients; by default dashes, until `f` has a gradient itself. Where a node's own
+        ``grad`` holds more than this result gave it, both are shown.
 
     Returns
     -------
@@ -75,7 +77,9 @@ def draw(
     """
     if not isinstance(f, Node):
         raise InputError(f"draw shows the graph of a Value, not {shown(f)}")
-    if theme not in THEMES:
+    if format not in graphviz.FORMATS:
+        raise InputError(f"no format {format!r}: svg, png, pdf, or another of graphviz.FORMATS")
+    if theme not in tuple(THEMES):
         raise InputError(f"no theme {theme!r}: choose from {', '.join(THEMES)}")
     if rankdir not in ("LR", "TB", "RL", "BT"):
         raise InputError(f"no rankdir {rankdir!r}: choose from LR, TB, RL, BT")
@@ -128,7 +132,7 @@ def _contents(
         role = "result" if node is root else "leaf" if node.prim is None else "interior"
         drawing.node(
             id,
-            label=_label(node, names, adjoint),
+            label=_label(node, root, names, adjoint),
             shape="box",
             style="filled,rounded" if role == "leaf" else "filled",
             fillcolor=getattr(colors, role),
@@ -149,14 +153,13 @@ def _contents(
             ordering="in",
         )
         drawing.edge(operation, id)
-        locals_ = _locals(node)
+        locals_ = iter(_locals(node))
         ordered = len(node.operands) == 2 and node.op not in COMMUTATIVE
         sides = iter(SIDES[rankdir] if ordered else "_" * len(node.operands))
         for i, x in enumerate(node.operands):
             head = {"headport": next(sides)}
             if isinstance(x, Node):
-                label = f" {_derivative(node, x, names)} {next(locals_)} "
-                drawing.edge(ids[x], operation, label=f"<{_html(label)}>", **head)
+                drawing.edge(ids[x], operation, label=f" local {next(locals_)} ", **head)
             else:
                 drawing.node(
                     f"{operation}{i}",
@@ -170,29 +173,31 @@ def _contents(
                 drawing.edge(f"{operation}{i}", operation, **head)
 
 
-def _label(node: Node, names: dict[Node, str], adjoint: dict[Node, Any] | None) -> str:
+def _label(node: Node, root: Node, names: dict[Node, str], adjoint: dict[Node, Any] | None) -> str:
     rows = [f'<font point-size="15">{_html(names[node])}</font>'] if node in names else []
-    rows += [f"data {number(node._data)}", *(gradients(node, adjoint) if adjoint is not None else [])]
+    rows += [f"data {number(node._data)}", *(gradients(node, root, adjoint) if adjoint is not None else [])]
     cells = "".join(f'<tr><td align="left">{row}</td></tr>' for row in rows)
     return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{cells}</table>>'
 
 
 def _html(text: str) -> str:
     r"""Text that DOT's HTML-like labels draw as it stands, where ``\N`` would become the node's name."""
-    return re.sub(r"\\(?=[A-Z])", lambda _: r"<font>\</font>", html.escape(text))
+    return html.escape(text).replace("\\", r"<font>\</font>")
 
 
-def _derivative(out: Node, x: Node, names: dict[Node, str]) -> str:
-    top, bottom = names.get(out, ""), names.get(x, "")
-    return f"∂{top}/∂{bottom} =" if top and bottom and len(top + bottom) <= 16 else "local"
-
-
-def _locals(node: Node) -> Iterator[str]:
+def _locals(node: Node) -> list[str]:
+    """The local derivative of each input; at the edge of a domain, such as of a square root at 0, it may not exist."""
     try:
-        edges = node.edges(1.0)
-    except DomainError:  # a kink or an edge of the domain, such as the square root at 0
-        return iter(["undefined"] * len(node.inputs))
-    return iter([number(local) for _, local, _ in edges])
+        return [number(local) for _, local, _ in node.edges(1.0)]
+    except DomainError:
+        return [_local(node, x) for x in node.inputs]
+
+
+def _local(node: Node, x: Node) -> str:
+    try:
+        return number(node.edges(1.0, among={x})[0][1])
+    except DomainError:
+        return "undefined"
 
 
 def _adjoints(f: Node) -> dict[Node, Any]:

@@ -69,15 +69,16 @@ class Drawing(graphviz.Digraph):
         format = format or self.format
         try:
             with _font(self.source), self._sharp(format):
+                data, problem = b"", ""
                 try:
                     data = super().pipe(format, renderer, formatter, neato_no_op, True, engine=engine)
-                except (graphviz.ExecutableNotFound, PermissionError):
-                    data = _pygraphviz(self.source, format, engine or self.engine)
-        except graphviz.CalledProcessError as error:
-            raise RenderError(f"dot could not make {format}: {_last_line(error.stderr)}") from None
+                except graphviz.CalledProcessError as error:
+                    problem = _last_line(error.stderr)
+                except (graphviz.ExecutableNotFound, OSError):  # none there, or none that runs
+                    pass
+                data = data or _pygraphviz(self.source, format, engine or self.engine, problem)
         except OSError as error:  # such as no folder for temporary files
             raise RenderError(f"could not make {format}: {error}") from None
-        assert isinstance(data, bytes)
         return data if encoding is None else data.decode(encoding)
 
     def render(
@@ -141,7 +142,7 @@ class Drawing(graphviz.Digraph):
         if format not in RASTER or "dpi" in self.graph_attr:
             yield
             return
-        self.graph_attr["dpi"] = "192"
+        self.graph_attr["dpi"] = "192" if len(self.body) < 300 else "96"
         try:
             yield
         finally:
@@ -152,29 +153,33 @@ def renderer() -> str | None:
     """What would draw here: ``"dot"``, ``"pygraphviz"``, or None."""
     try:
         graphviz.version()
-    except (graphviz.ExecutableNotFound, graphviz.CalledProcessError):
+    except (RuntimeError, OSError, graphviz.CalledProcessError):  # none there, or none that runs
         return "pygraphviz" if importlib.util.find_spec("pygraphviz") else None
     return "dot"
 
 
 def write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: beside its place first, then moved there."""
+    path = path.resolve()  # what a link leads to, not the link
+    umask = os.umask(0)
+    os.umask(umask)
+    mode = path.stat().st_mode if path.exists() else 0o666 & ~umask  # mkstemp gives a private file
     handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(beside, 0o666 & ~umask)  # mkstemp gives a private file
+        os.chmod(beside, mode)
         os.replace(beside, path)
     except BaseException:
         os.unlink(beside)
         raise
 
 
-def _pygraphviz(source: str, format: str, engine: str) -> bytes:
+def _pygraphviz(source: str, format: str, engine: str, problem: str) -> bytes:
+    """The picture by pygraphviz; `problem` is what dot said, if there is one."""
     if importlib.util.find_spec("pygraphviz") is None:
-        raise RenderError(f"no renderer found for {format}: {INSTALL}, or install Graphviz")
+        cause = f"dot could not make {format} ({problem})" if problem else f"no renderer found for {format}"
+        raise RenderError(f"{cause}: {INSTALL}, or install Graphviz")
     command = [sys.executable, "-c", _PYGRAPHVIZ, format, engine]
     done = subprocess.run(command, input=source.encode(), capture_output=True, check=False)
     if done.returncode or not done.stdout:
@@ -191,19 +196,21 @@ def _last_line(stderr: bytes | None) -> str:
 def _font(source: str) -> Iterator[None]:
     """Show the renderers the font that comes with microgad, and only that, so that none need be installed.
 
-    It stands in a folder of its own, with the cache: fontconfig writes into both. Chinese, Japanese and
-    Korean it does not have; for them the machine's own fonts are the only hope.
+    It stands in a folder of its own, with the cache: fontconfig writes into both.
     """
     with _DRAWING:
-        if "FONTCONFIG_FILE" in os.environ or any(c >= "\u2e80" for c in source):
+        if "FONTCONFIG_FILE" in os.environ:
             yield
             return
+        # Only what the font lacks, as it lacks Chinese, brings in the machine's own fonts: to find them takes
+        # a second, and fontconfig may leave a file in each of their folders.
+        system = '<include ignore_missing="yes">/etc/fonts/fonts.conf</include>' if max(source) >= "\u2e80" else ""
         with tempfile.TemporaryDirectory(prefix="microgad-") as folder:
             shutil.copy(FONT, folder)
             config = Path(folder, "fonts.conf")
             config.write_text(
                 '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">'
-                f"<fontconfig><dir>{html.escape(folder)}</dir><cachedir>{html.escape(folder)}</cachedir></fontconfig>",
+                f"<fontconfig>{system}<dir>{html.escape(folder)}</dir><cachedir>{html.escape(folder)}</cachedir></fontconfig>",
                 encoding="utf-8",
             )
             os.environ["FONTCONFIG_FILE"] = str(config)

@@ -21,12 +21,13 @@ def literal(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def gradients(node: Node, adjoint: Mapping[Node, Any]) -> list[str]:
+def gradients(node: Node, root: Node, adjoint: Mapping[Node, Any]) -> list[str]:
     """What a drawing says of a node's gradient: its ``grad``, and this result's share where that differs."""
     here = adjoint.get(node)
     if here is None or node.grad is None or math.isclose(node.grad, here, rel_tol=1e-9) or here != here:
         return [f"grad {number(here)}"]
-    return [f"grad {number(node.grad)}", f"of this result {number(here)}"]
+    share = [] if node is root else [f"of this result {number(here)}"]
+    return [f"grad {number(node.grad)}", *share]
 
 
 def tree(root: Node, names: Mapping[Node, str], adjoint: Mapping[Node, Any] | None) -> str:
@@ -43,7 +44,7 @@ def tree(root: Node, names: Mapping[Node, str], adjoint: Mapping[Node, Any] | No
         again = x in seen and x.prim is not None
         parts = [
             f"{branch}{title or 'value'} = {number(x._data)}",
-            *(gradients(x, adjoint) if adjoint is not None else []),
+            *(gradients(x, root, adjoint) if adjoint is not None else []),
         ]
         lines.append(", ".join([*parts, "as above"] if again else parts))
         if not again:
@@ -61,7 +62,7 @@ def sentence(root: Node, order: list[Node], names: Mapping[Node, str], adjoint: 
     """What the picture shows, in words: the inputs, the operations, the result."""
 
     def value(x: Node) -> str:
-        grads = "" if adjoint is None else f" ({', '.join(gradients(x, adjoint))})"
+        grads = "" if adjoint is None else f" ({', '.join(gradients(x, root, adjoint))})"
         return f"{names.get(x, 'unnamed')} = {number(x._data)}{grads}"
 
     inputs = ", ".join(value(x) for x in order if x.prim is None)
