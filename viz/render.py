@@ -22,6 +22,7 @@ from microgad.errors import RenderError
 
 INSTALL = 'pip install "microgad[render]"'
 FONT = Path(__file__).resolve().parent / "fonts" / "DejaVuSans.ttf"
+MORE_FONTS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "/System/Library/Fonts")
 _DRAWING = threading.Lock()  # one picture at a time: it changes the environment, which all threads share
 RASTER = ("png", "jpg", "jpeg", "gif", "webp")
 
@@ -196,21 +197,23 @@ def _last_line(stderr: bytes | None) -> str:
 def _font(source: str) -> Iterator[None]:
     """Show the renderers the font that comes with microgad, and only that, so that none need be installed.
 
-    It stands in a folder of its own, with the cache: fontconfig writes into both.
+    It stands in a folder of its own, with the cache: fontconfig writes into both. What the machine has
+    besides is linked there where the font lacks a script, which takes a while.
     """
     with _DRAWING:
         if "FONTCONFIG_FILE" in os.environ:
             yield
             return
-        # Only what the font lacks, as it lacks Chinese, brings in the machine's own fonts: to find them takes
-        # a second, and fontconfig may leave a file in each of their folders.
-        system = '<include ignore_missing="yes">/etc/fonts/fonts.conf</include>' if max(source) >= "\u2e80" else ""
         with tempfile.TemporaryDirectory(prefix="microgad-") as folder:
             shutil.copy(FONT, folder)
+            if os.name == "posix" and max(source) >= "\u2e80":  # it has no Chinese, Japanese or Korean: others may
+                found = (path for top in MORE_FONTS for path in Path(top).expanduser().rglob("*.[ot]t[cf]"))
+                for i, path in enumerate(found):
+                    os.symlink(path, Path(folder, f"{i}-{path.name}"))
             config = Path(folder, "fonts.conf")
             config.write_text(
                 '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd">'
-                f"<fontconfig>{system}<dir>{html.escape(folder)}</dir><cachedir>{html.escape(folder)}</cachedir></fontconfig>",
+                f"<fontconfig><dir>{html.escape(folder)}</dir><cachedir>{html.escape(folder)}</cachedir></fontconfig>",
                 encoding="utf-8",
             )
             os.environ["FONTCONFIG_FILE"] = str(config)
