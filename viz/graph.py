@@ -23,7 +23,7 @@ FONT = "DejaVu Sans,Verdana,sans-serif"  # the first comes with microgad, the se
 COMMUTATIVE = ("+", "×", "max", "min")
 # For the others: where the first and the second operand arrive, whatever the layout does with their boxes.
 SIDES = {"LR": ("nw", "sw"), "RL": ("ne", "se"), "TB": ("nw", "ne"), "BT": ("sw", "se")}
-LIMIT = 400  # nodes; a picture of more cannot be read, and its layout takes minutes
+LIMIT = 1000  # nodes; a picture of more cannot be read, and its layout takes many seconds
 
 
 def draw(
@@ -86,7 +86,7 @@ def draw(
     order = topological_order(f)
     if len(order) > LIMIT:
         raise GraphSizeError(
-            f"a graph of {len(order):,} nodes; a picture shows up to {LIMIT}. Draw a part of it: the loss of one "
+            f"a graph of {len(order):,} nodes; a picture shows up to {LIMIT:,}. Draw a part of it: the loss of one "
             "sample, or one neuron"
         )
     names = _names(order)
@@ -145,7 +145,7 @@ def _contents(
         shape = "circle" if len(node.op) < 3 else "ellipse"
         drawing.node(
             operation,
-            label=node.op,
+            label=f"<{_html(node.op)}>",
             shape=shape,
             fillcolor=colors.operation,
             fontsize="15",
@@ -212,7 +212,7 @@ def _names(order: list[Node]) -> dict[Node, str]:
     names = {node: literal(str(node.name)) for node in order if node.name}
     shell = getattr(builtins, "get_ipython", lambda: None)()
     hidden = {"In", "Out", *getattr(shell, "user_ns_hidden", ())}
-    variables = [(k, x) for k, x in getattr(shell, "user_ns", {}).items() if k not in hidden and k[:1] != "_"]
+    variables = [(k, x) for k, x in list(getattr(shell, "user_ns", {}).items()) if k not in hidden and k[:1] != "_"]
     for name, x in [*variables, *_elements(variables)]:
         if isinstance(x, Node):
             names.setdefault(x, literal(name))
@@ -224,4 +224,5 @@ def _elements(variables: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
     for name, value in variables:
         if isinstance(value, (list, tuple, dict)):
             for key, x in islice(value.items() if isinstance(value, dict) else enumerate(value), 1000):
-                yield f"{name}[{key!r}]", x
+                if isinstance(x, Node):
+                    yield f"{name}[{key!r}]", x
