@@ -20,6 +20,7 @@ from . import __version__, viz
 from .errors import ExpressionError, InputError, MicrogadError
 from .expression import parse
 from .order import topological_order
+from .viz.graph import SIDES
 from .viz.render import INSTALL, write
 from .viz.text import literal
 from .viz.theme import THEMES
@@ -81,7 +82,7 @@ def _parser() -> _Parser:
     graph.add_argument(
         "-o", "--output", metavar="FILE", help=f"the picture: {' '.join(SUFFIXES)}; without it, a tree in the terminal"
     )
-    graph.add_argument("--rankdir", choices=("LR", "TB", "RL", "BT"), default="LR", help="direction (default: LR)")
+    graph.add_argument("--rankdir", choices=tuple(SIDES), default="LR", help="direction (default: LR)")
     graph.add_argument("--theme", choices=tuple(THEMES), default="light", help="colours (default: light)")
     graph.set_defaults(command=_graph)
     doctor = commands.add_parser("doctor", help="say what is found on this machine and what to install for the rest")
@@ -92,11 +93,15 @@ def _parser() -> _Parser:
 def _shield(argv: Sequence[str]) -> list[str]:
     """Keep argparse from taking an expression such as ``-x * y`` for options."""
     option = re.compile(r"-(-|-output(=.*)?|-rankdir(=.*)?|-theme(=.*)?|-help|-version|h|o.*)", re.DOTALL)
-    words = [f" {word}" if word.startswith("-") and not option.fullmatch(word) else word for word in argv]
-    for i, before in enumerate(argv[:-1]):
+
+    def shield(before: str, word: str) -> str:
+        if not word.startswith("-"):
+            return word
         if before in ("-o", "--output"):
-            words[i + 1] = f"./{argv[i + 1]}" if argv[i + 1].startswith("-") else argv[i + 1]
-    return words
+            return f"./{word}"
+        return word if option.fullmatch(word) else f" {word}"
+
+    return [shield(before, word) for before, word in zip(["", *argv], argv, strict=False)]
 
 
 def _graph(args: argparse.Namespace) -> None:
@@ -170,8 +175,9 @@ def _doctor(args: argparse.Namespace) -> None:
         ["renderer", drawn],
     ]
     for extra, packages in _extras().items():
-        missing = [package for package in packages if _version(package) is None]
-        have = ", ".join(f"{package} {_version(package)}" for package in packages if package not in missing)
+        versions = {package: _version(package) for package in packages}
+        missing = [package for package, version in versions.items() if version is None]
+        have = ", ".join(f"{package} {version}" for package, version in versions.items() if version is not None)
         lack = f'missing {", ".join(missing)}: pip install "microgad[{extra}]"' if missing else ""
         rows.append([f"[{extra}]", "; ".join(part for part in (have, lack) if part)])
     width = max(len(row[0]) for row in rows)

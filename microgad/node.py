@@ -80,7 +80,7 @@ class Node:
         order = topological_order(self, token)
         self.mark = type(self).constant(gradient)  # type: ignore[attr-defined]
         # A mark starts as the token, -0.0, and adds up contributions. The rows that networks are made of
-        # are spelled out, worth 2 times; a test holds them to `edges` bit for bit.
+        # are spelled out, worth 4 times; a test holds them to `edges` bit for bit.
         for node in reversed(order):
             row = node.prim
             if row is None:

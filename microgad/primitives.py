@@ -40,7 +40,7 @@ mul = elementwise("mul", lambda a, b: a * b, (lambda y, a, b: b, lambda y, a, b:
                   label="×", text="{} * {}", latex=r"{} \cdot {}")
 div = elementwise("div", lambda a, b: a / b, (lambda y, a, b: 1.0 / b, lambda y, a, b: -y / b), np.divide,
                   label="/", text="{} / {}", latex=r"\frac{{{}}}{{{}}}", domain="a divisor other than 0")
-# The partials of pow replace a base of 0 where it is asked for what would only be multiplied by 0: 0 ** -1, log(0).
+# A base of 0 gives way where 0 ** -1 or log(0) would only meet a factor 0. A plain exponent is no data: it may be seen.
 pow: Primitive = elementwise("pow", _pow, (
     lambda y, a, b: b * pow(a if type(b) is float and b else where(equal(a, 0.0) * equal(b, 0.0), 1.0, a), b - 1.0),
     lambda y, a, b: y * log(where(equal(a, 0.0), 1.0, a))), np.power, label="**", text="{} ** {}", latex="{}^{{{}}}",

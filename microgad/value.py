@@ -32,7 +32,7 @@ class Value(Arithmetic, rank=0):
     """
 
     __slots__ = ()
-    label = Node.name  # type: ignore[misc]
+    label = Node.name  # type: ignore[misc]  # the slot itself, by a second name
     constant = staticmethod(as_float)
 
     def __init__(self, data: Any, name: str | None = None, *, label: str | None = None) -> None:

@@ -14,14 +14,15 @@ from microgad.autodiff import adjoints
 from microgad.errors import DomainError, GraphSizeError, InputError, shown
 from microgad.node import Node
 from microgad.order import topological_order
+from microgad.primitives import add, maximum, minimum, mul
 
 from .render import Drawing
 from .text import gradients, literal, number, sentence, tree
 from .theme import THEMES
 
 FONT = "DejaVu Sans,Verdana,sans-serif"  # the first comes with microgad, the second is as wide
-COMMUTATIVE = ("+", "×", "max", "min")
-# For the others: where the first and the second operand arrive, whatever the layout does with their boxes.
+COMMUTATIVE = (add, mul, maximum, minimum)
+# For other rows, by rankdir: where the first and the second operand arrive, whatever the layout does with their boxes.
 SIDES = {"LR": ("nw", "sw"), "RL": ("ne", "se"), "TB": ("nw", "ne"), "BT": ("sw", "se")}
 LIMIT = 1000  # nodes; a picture of more cannot be read, and its layout takes many seconds
 
@@ -81,8 +82,8 @@ def draw(
         raise InputError(f"no format {format!r}: svg, png, pdf, or another of graphviz.FORMATS")
     if theme not in tuple(THEMES):
         raise InputError(f"no theme {theme!r}: choose from {', '.join(THEMES)}")
-    if rankdir not in ("LR", "TB", "RL", "BT"):
-        raise InputError(f"no rankdir {rankdir!r}: choose from LR, TB, RL, BT")
+    if rankdir not in tuple(SIDES):
+        raise InputError(f"no rankdir {rankdir!r}: choose from {', '.join(SIDES)}")
     order = topological_order(f)
     if len(order) > LIMIT:
         raise GraphSizeError(
@@ -154,7 +155,7 @@ def _contents(
         )
         drawing.edge(operation, id)
         locals_ = iter(_locals(node))
-        ordered = len(node.operands) == 2 and node.op not in COMMUTATIVE
+        ordered = len(node.operands) == 2 and node.prim not in COMMUTATIVE
         sides = iter(SIDES[rankdir] if ordered else "_" * len(node.operands))
         for i, x in enumerate(node.operands):
             head = {"headport": next(sides)}
@@ -175,7 +176,7 @@ def _contents(
 
 def _label(node: Node, root: Node, names: dict[Node, str], adjoint: dict[Node, Any] | None) -> str:
     rows = [f'<font point-size="15">{_html(names[node])}</font>'] if node in names else []
-    rows += [f"data {number(node._data)}", *(gradients(node, root, adjoint) if adjoint is not None else [])]
+    rows += [f"data {number(node._data)}", *gradients(node, root, adjoint)]
     cells = "".join(f'<tr><td align="left">{row}</td></tr>' for row in rows)
     return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{cells}</table>>'
 

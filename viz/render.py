@@ -129,11 +129,12 @@ class Drawing(graphviz.Digraph):
     ) -> dict[str, Any]:
         # An <img> survives in a notebook that is not trusted, where image/svg+xml and inline SVG vanish.
         try:
-            svg = self.pipe("svg", encoding="utf-8")
+            svg = self.pipe("svg")
         except RenderError as error:
             text = f"{self.text}\n{error}"
             return {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}
-        data = base64.b64encode(svg.encode() if isinstance(svg, str) else svg).decode()
+        assert isinstance(svg, bytes)
+        data = base64.b64encode(svg).decode()
         picture = f'<img src="data:image/svg+xml;base64,{data}" alt="{html.escape(self.alt)}" style="max-width: 100%">'
         return {"text/plain": self.text, "text/html": picture}
 

@@ -21,8 +21,13 @@ def literal(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def gradients(node: Node, root: Node, adjoint: Mapping[Node, Any]) -> list[str]:
-    """What a drawing says of a node's gradient: its ``grad``, and this result's share where that differs."""
+def gradients(node: Node, root: Node, adjoint: Mapping[Node, Any] | None) -> list[str]:
+    """What a drawing says of a node's gradient: its ``grad``, and this result's share where that differs.
+
+    Nothing without `adjoint`, a dash where that lacks the node.
+    """
+    if adjoint is None:
+        return []
     here = adjoint.get(node)
     if here is None or node.grad is None or math.isclose(node.grad, here, rel_tol=1e-9) or here != here:
         return [f"grad {number(here)}"]
@@ -42,10 +47,7 @@ def tree(root: Node, names: Mapping[Node, str], adjoint: Mapping[Node, Any] | No
             continue
         title = " ".join(part for part in (names.get(x, ""), x.op and f"({x.op})") if part)
         again = x in seen and x.prim is not None
-        parts = [
-            f"{branch}{title or 'value'} = {number(x._data)}",
-            *(gradients(x, root, adjoint) if adjoint is not None else []),
-        ]
+        parts = [f"{branch}{title or 'value'} = {number(x._data)}", *gradients(x, root, adjoint)]
         lines.append(", ".join([*parts, "as above"] if again else parts))
         if not again:
             seen.add(x)
@@ -62,8 +64,8 @@ def sentence(root: Node, order: list[Node], names: Mapping[Node, str], adjoint: 
     """What the picture shows, in words: the inputs, the operations, the result."""
 
     def value(x: Node) -> str:
-        grads = "" if adjoint is None else f" ({', '.join(gradients(x, root, adjoint))})"
-        return f"{names.get(x, 'unnamed')} = {number(x._data)}{grads}"
+        grads = ", ".join(gradients(x, root, adjoint))
+        return f"{names.get(x, 'unnamed')} = {number(x._data)}" + (f" ({grads})" if grads else "")
 
     inputs = ", ".join(value(x) for x in order if x.prim is None)
     operations = ", ".join(x.op for x in order if x.prim is not None) or "none"
