@@ -19,10 +19,10 @@ import numpy as np
 from . import __version__, viz
 from .errors import ExpressionError, InputError, MicrogadError
 from .expression import parse
+from .naming import literal
 from .order import topological_order
 from .viz.graph import SIDES
 from .viz.render import INSTALL, write
-from .viz.text import literal
 from .viz.theme import THEMES
 
 SUFFIXES = (".svg", ".png", ".pdf", ".dot")

@@ -34,6 +34,18 @@ class GraphSizeError(MicrogadError, ValueError):
     """A graph too large for the form in which it was asked for."""
 
 
+class FormatError(MicrogadError, ValueError):
+    """Text that is not a saved graph: truncated, changed, or from another version."""
+
+
+class AnomalyError(MicrogadError, ArithmeticError):
+    """A nan or an infinity that appeared under `detect_anomaly`, with the node that produced it."""
+
+
+class GradCheckError(MicrogadError, AssertionError):
+    """A derivative that differs from finite differences."""
+
+
 class RenderError(MicrogadError, RuntimeError):
     """A picture that could not be made, with the command that installs what is missing."""
 

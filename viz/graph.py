@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import builtins
 import html
-from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import graphviz
 
 from microgad.autodiff import adjoints
 from microgad.errors import DomainError, GraphSizeError, InputError, shown
+from microgad.naming import given_names, number
 from microgad.node import Node
 from microgad.order import topological_order
 from microgad.primitives import add, maximum, minimum, mul
 
 from .render import Drawing
-from .text import gradients, literal, number, sentence, tree
+from .text import gradients, sentence, tree
 from .theme import THEMES
 
 FONT = "DejaVu Sans,Verdana,sans-serif"  # the first comes with microgad, the second is as wide
@@ -90,7 +88,7 @@ def draw(
             f"a graph of {len(order):,} nodes; a picture shows up to {LIMIT:,}. Draw a part of it: the loss of one "
             "sample, or one neuron"
         )
-    names = _names(order)
+    names = given_names(order)
     found = _adjoints(f) if grads or (grads is None and f.grad is not None) else {}
     adjoint = None if grads is False else found
     drawing = Drawing(format=format)
@@ -206,24 +204,3 @@ def _adjoints(f: Node) -> dict[Node, Any]:
         return adjoints(f)
     except DomainError:
         return {}
-
-
-def _names(order: list[Node]) -> dict[Node, str]:
-    """The nodes' own names, printable; in a notebook, for the others, those of the user's variables."""
-    names = {node: literal(str(node.name)) for node in order if node.name}
-    shell = getattr(builtins, "get_ipython", lambda: None)()
-    hidden = {"In", "Out", *getattr(shell, "user_ns_hidden", ())}
-    variables = [(k, x) for k, x in list(getattr(shell, "user_ns", {}).items()) if k not in hidden and k[:1] != "_"]
-    for name, x in [*variables, *_elements(variables)]:
-        if isinstance(x, Node):
-            names.setdefault(x, literal(name))
-    return names
-
-
-def _elements(variables: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
-    """The elements of lists, tuples and dicts as ``w[0]``, the first thousand of each."""
-    for name, value in variables:
-        if isinstance(value, (list, tuple, dict)):
-            for key, x in islice(value.items() if isinstance(value, dict) else enumerate(value), 1000):
-                if isinstance(x, Node):
-                    yield f"{name}[{key!r}]", x

@@ -6,19 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from microgad.naming import number
 from microgad.node import Node
 
 LINES = 200  # of a tree; a longer one says how much is missing
-
-
-def number(x: Any) -> str:
-    """A number as drawings show it: six significant digits, a dash where there is none."""
-    return "–" if x is None else f"{x:.6g}"
-
-
-def literal(text: str) -> str:
-    """A name on one line, with what cannot be printed as an escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def gradients(node: Node, root: Node, adjoint: Mapping[Node, Any] | None) -> list[str]:

@@ -1,0 +1,80 @@
+"""What the nodes of a graph are called wherever they are shown, and how their numbers are written."""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
+from typing import Any
+
+from .errors import InputError, shown
+from .node import Node
+
+
+def number(x: Any, digits: int = 6) -> str:
+    """A number as people read it: six significant digits, a dash where there is none."""
+    return "–" if x is None else f"{x:.{digits}g}"
+
+
+def literal(text: str) -> str:
+    """A name on one line, with what cannot be printed as an escape."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def given_names(order: Sequence[Node]) -> dict[Node, str]:
+    """The nodes' own names, printable; in a notebook, for the others, those of the user's variables."""
+    names = {node: literal(str(node.name)) for node in order if node.name}
+    shell = getattr(builtins, "get_ipython", lambda: None)()
+    hidden = {"In", "Out", *getattr(shell, "user_ns_hidden", ())}
+    variables = [(k, x) for k, x in list(getattr(shell, "user_ns", {}).items()) if k not in hidden and k[:1] != "_"]
+    for name, x in [*variables, *_elements(variables)]:
+        if isinstance(x, Node):
+            names.setdefault(x, literal(name))
+    return names
+
+
+def _elements(variables: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+    """The elements of lists, tuples and dicts as ``w[0]``, the first thousand of each."""
+    for name, value in variables:
+        if isinstance(value, (list, tuple, dict)):
+            for key, x in islice(value.items() if isinstance(value, dict) else enumerate(value), 1000):
+                if isinstance(x, Node):
+                    yield f"{name}[{key!r}]", x
+
+
+def all_names(order: Sequence[Node]) -> dict[Node, str]:
+    """A name for every node, each different: the given one, f for the result, v1, v2 … in order of evaluation."""
+    given = given_names(order)
+    if order[-1] not in given and "f" not in given.values():
+        given[order[-1]] = "f"
+    taken, shown_already = set(given.values()), set()
+    series: dict[str, Iterator[int]] = {}
+
+    def fresh(stem: str, first: int) -> str:
+        numbers = series.setdefault(stem, count(first))
+        name = next(name for i in numbers if (name := f"{stem}{i}") not in taken)
+        taken.add(name)
+        return name
+
+    names: dict[Node, str] = {}
+    for node in order:
+        own = given.get(node)
+        names[node] = fresh("v", 1) if own is None else own if own not in shown_already else fresh(f"{own}_", 2)
+        shown_already.add(own)
+    return names
+
+
+def find(order: Sequence[Node], what: Any) -> Node:
+    """The node that `what` means: one of the graph, or the name of one."""
+    if isinstance(what, Node):
+        return what
+    if not isinstance(what, str):
+        raise InputError(f"a node or its name is meant, not {shown(what)}")
+    names = all_names(order)
+    for node, name in names.items():
+        if name == what:
+            return node
+    near = difflib.get_close_matches(what, names.values(), 1)
+    known = f"did you mean {near[0]}?" if near else "it has " + ", ".join(islice(names.values(), 10))
+    raise InputError(f"the graph has no node named {literal(what)!r}: {known}")
