@@ -16,9 +16,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import errors, operators
+from .anomaly import detect_anomaly
 from .autodiff import adjoints, grad
 from .expression import parse
-from .functions import exp, log, maximum, minimum, relu, tanh
+from .functions import (
+    abs,
+    clip,
+    cos,
+    elu,
+    erf,
+    exp,
+    gelu,
+    leaky_relu,
+    log,
+    maximum,
+    minimum,
+    relu,
+    sigmoid,
+    sign,
+    silu,
+    sin,
+    softplus,
+    sqrt,
+    step,
+    swish,
+    tanh,
+    where,
+)
 from .value import Value
 
 if TYPE_CHECKING:
@@ -28,18 +52,35 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Value",
+    "abs",
     "adjoints",
+    "clip",
+    "cos",
+    "detect_anomaly",
+    "elu",
+    "erf",
     "errors",
     "exp",
+    "gelu",
     "grad",
+    "leaky_relu",
     "log",
     "maximum",
     "minimum",
     "nn",
     "parse",
     "relu",
+    "sigmoid",
+    "sign",
+    "silu",
+    "sin",
+    "softplus",
+    "sqrt",
+    "step",
+    "swish",
     "tanh",
     "viz",
+    "where",
 ]
 
 

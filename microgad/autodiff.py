@@ -8,7 +8,7 @@ from typing import Any
 
 from .errors import InputError
 from .node import Node
-from .order import topological_order
+from .order import dependents, topological_order
 from .primitives import identity
 from .value import Value
 
@@ -65,13 +65,10 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..
         variables = {i % len(args): OPEN.bind(Value, (args[i],)) for i in chosen}
         try:
             order = topological_order(_result(f(*(variables.get(i, x) for i, x in enumerate(args)), **kwargs)))
-            among = set(variables.values())
-            trace = any(isinstance(args[i], Node) for i in chosen)
-            for node in order:
-                if any(x in among for x in node.inputs):
-                    among.add(node)
-                elif node.prim is OPEN and node not in among:
-                    trace = True  # the variable of an outer derivative, which has to differentiate this result
+            among = dependents(order, variables.values())
+            # The variable of an outer derivative stands open among them where that has to differentiate this result.
+            outer = any(node.prim is OPEN and node not in among for node in order)
+            trace = outer or any(isinstance(args[i], Node) for i in chosen)
             found = _pull(order, trace, among)
         finally:
             for variable in variables.values():  # closed: from here on a constant, or the Value that it was given

@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import ast
 import difflib
+import inspect
 import io
 import math
 import warnings
-from functools import reduce
+from collections.abc import Callable
+from functools import partial, reduce
 from typing import Any
 
+from . import functions
 from . import primitives as rows
-from .errors import DomainError, ExpressionError
+from .errors import DomainError, ExpressionError, InputError
 from .node import Node
 from .value import Value
 
 _OPERATORS = {ast.Add: rows.add, ast.Sub: rows.sub, ast.Mult: rows.mul, ast.Div: rows.div, ast.Pow: rows.pow}
+_COMPARISONS = {ast.Gt: rows.greater, ast.Lt: rows.greater, ast.Eq: rows.equal}
 _PAIRS = {"max": rows.maximum, "min": rows.minimum, "maximum": rows.maximum, "minimum": rows.minimum}
-_FUNCTIONS = {"exp": rows.exp, "log": rows.log, "tanh": rows.tanh, "relu": rows.relu, **_PAIRS}
-_ONLY = f"use numbers, names, + - * / **, parentheses and {', '.join(_FUNCTIONS)}"
+_PUBLIC = {name: function for name, function in vars(functions).items() if inspect.isfunction(function)}
+_ONLY = f"use numbers, names, + - * / **, parentheses and {', '.join(_PUBLIC)}, max, min"
 _LIMIT = 20_000  # characters; more is no expression that a person wrote
+
+
+def _functions() -> dict[str, tuple[Callable[..., Any], int, float]]:
+    """What an expression may call, with the least and the largest number of arguments: also rows added by a user."""
+    found: dict[str, tuple[Callable[..., Any], int, float]] = {}
+    for name, row in rows.TABLE.items():
+        if name not in vars(rows):
+            found[name] = (row, len(row.partials), len(row.partials))
+    for name, function in _PUBLIC.items():
+        parameters = inspect.signature(function).parameters.values()
+        needed = sum(parameter.default is parameter.empty for parameter in parameters)
+        found[name] = (function, needed, len(rows.TABLE[function.__name__].partials))
+    return {**found, **{name: (row, 2, math.inf) for name, row in _PAIRS.items()}}
 
 
 def parse(text: str, /, **values: Any) -> Value:
@@ -28,8 +45,9 @@ def parse(text: str, /, **values: Any) -> Value:
     Parameters
     ----------
     text : str
-        Numbers, names, ``+ - * / **``, parentheses, and the functions exp, log, tanh, relu, max, min
-        (also maximum, minimum). Python's precedence holds. It may come from anyone: it is read, not run.
+        Numbers, names, ``+ - * / **``, parentheses, microgad's functions (max and min of two or more), rows
+        added with `primitive`, and comparisons ``>``, ``<``, ``==``, which are 1 or 0, in brackets or without.
+        Python's precedence holds. It may come from anyone: it is read, not run.
     **values : float or Value
         A value for each name; names that do not occur are ignored.
 
@@ -64,6 +82,7 @@ class _Reader:
         self.text = text.strip()
         self.values = values
         self.leaves: dict[str, Any] = {}
+        self.functions = _functions()
 
     def result(self) -> Value:
         tree = self.tree()
@@ -80,6 +99,8 @@ class _Reader:
                 done[part] = self.build(part, done)
             except DomainError as error:
                 raise DomainError(f"column {self.column(part)}: {error}") from None
+            except InputError as error:
+                raise self.error(self.column(part), str(error)) from None
         out = done[tree]
         return out if isinstance(out, Value) else Value(out)
 
@@ -114,7 +135,7 @@ class _Reader:
                     problem = "the number is too large"
             case ast.Name(id=name):
                 if name not in self.values:
-                    known = name in _FUNCTIONS
+                    known = name in self.functions
                     problem = f"{name} needs its (…)" if known else f"{name!r} has no value: give one, as in {name}=1"
             case ast.BinOp(op=op):
                 if type(op) not in _OPERATORS:
@@ -122,12 +143,18 @@ class _Reader:
             case ast.UnaryOp(op=ast.USub() | ast.UAdd()):
                 pass
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]):
-                if name not in _FUNCTIONS:
-                    near = difflib.get_close_matches(name, _FUNCTIONS, 1)
+                if name not in self.functions:
+                    near = difflib.get_close_matches(name, self.functions, 1)
                     problem = f"no function {name!r}: " + (f"did you mean {near[0]}?" if near else _ONLY)
-                elif len(arguments) < 2 if name in _PAIRS else len(arguments) != 1:
-                    wanted = "two arguments or more" if name in _PAIRS else "one argument"
-                    problem = f"{name} takes {wanted}, not {len(arguments)}"
+                else:
+                    _, least, most = self.functions[name]
+                    if not least <= len(arguments) <= most:
+                        problem = f"{name} takes {_arguments(least, most)}, not {len(arguments)}"
+            case ast.List(elts=[ast.Compare()]):
+                pass
+            case ast.Compare(ops=[op]):
+                if type(op) not in _COMPARISONS:
+                    problem = "two numbers are compared by >, < or =="
             case _:
                 problem = f"no {type(part).__name__.lower()} here: {_ONLY}"
         if problem:
@@ -135,6 +162,7 @@ class _Reader:
 
     def build(self, part: ast.expr, done: dict[ast.AST, Any]) -> Any:
         """The node, or for constants alone the number, that a checked part stands for."""
+        row: Callable[..., Any]
         match part:
             case ast.Constant(value=value):
                 return _float(value)
@@ -147,9 +175,16 @@ class _Reader:
                 row, operands = rows.neg, [done[operand]]
             case ast.BinOp(left=left, op=op, right=right):
                 row, operands = _OPERATORS[type(op)], [done[left], done[right]]
+            case ast.List(elts=[compared]):
+                return done[compared]
+            case ast.Compare(left=left, ops=[op], comparators=[right]):
+                row, operands = _COMPARISONS[type(op)], [done[left], done[right]]
+                operands = operands[::-1] if isinstance(op, ast.Lt) else operands
             case ast.Call(func=ast.Name(id=name), args=arguments):
-                row, operands = _FUNCTIONS[name], [done[argument] for argument in arguments]
-        out = reduce(row, operands) if len(operands) > 1 else row(*operands)
+                (row, _, most), operands = self.functions[name], [done[argument] for argument in arguments]
+                if most == math.inf:
+                    row, operands = partial(reduce, row), [operands]
+        out = row(*operands)
         if isinstance(out, float) and not math.isfinite(out):
             raise self.error(self.column(part), "the number is too large")
         return out
@@ -168,6 +203,12 @@ class _Reader:
         column = min(column, self.indent + len(self.text) + 1)
         shown = self.text if len(self.text) <= 60 else self.text[:57] + "..."
         return ExpressionError(f"column {column}: {message}, in {shown!r}")
+
+
+def _arguments(least: int, most: float) -> str:
+    if most == math.inf:
+        return "two arguments or more"
+    return f"{least} to {most} arguments" if least < most else "one argument" if most == 1 else f"{most} arguments"
 
 
 def _float(x: Any) -> float:

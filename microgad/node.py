@@ -6,8 +6,10 @@ from typing import Any
 
 from .errors import undefined_derivative
 from .order import EMPTY, topological_order
-from .primitive import Primitive, ranks
+from .primitive import Primitive, ranks, watchers
 from .primitives import add, mul, relu
+
+hooks: dict[Any, list[Any]] = {}  # by node, what `backward` calls with its gradient, in order: see hooks.py
 
 
 class Node:
@@ -49,25 +51,30 @@ class Node:
         of inputs that need a derivative, None for all. The local derivative of a structural row is None.
         """
         row, operands = self.prim, self.operands
-        out, args = (self, operands) if trace else (self._data, [x if type(x) is float else x._data for x in operands])
         found: list[tuple[Node, Any, Any]] = []
+        if row is None:
+            return found
+        out, args = (self, operands) if trace else (self._data, [x if type(x) is float else x._data for x in operands])
         for i, x in enumerate(operands):
-            if row is not None and type(x) is not float and (among is None or x in among):
-                try:
-                    if row.vjp:
-                        found.append((x, None, row.vjp[i](upstream, out, *args, **row.params)))
-                        continue
-                    rule = row.partials[i]
-                    local = rule(out, *args) if callable(rule) else rule
-                except (ValueError, ZeroDivisionError) as error:
-                    raise undefined_derivative(self, x, error) from None
-                # upstream * local, without the nodes that a 1 or a constant 0 would leave in a trace
-                if type(upstream) is float and upstream == 1.0:
-                    found.append((x, local, local))
-                elif local is rule and local in (0.0, 1.0):
-                    found.append((x, local, upstream if local else 0.0))
-                else:
-                    found.append((x, local, upstream * local))
+            if type(x) is float or (among is not None and x not in among):
+                continue
+            try:
+                if row.vjp:
+                    found.append((x, None, row.vjp[i](upstream, out, *args, **row.params)))
+                    continue
+                rule = row.partials[i]
+                local = rule if type(rule) is float else rule(out, *args)  # type: ignore[operator]
+            except (ValueError, ZeroDivisionError) as error:
+                raise undefined_derivative(self, x, error) from None
+            # upstream * local, without the nodes that a 1 would leave in a trace; a constant 0 lets nothing through
+            if local is rule and (local == 0.0 or local == 1.0):
+                found.append((x, local, upstream if local else 0.0))
+            elif trace and type(upstream) is float and upstream == 1.0:
+                found.append((x, local, local))
+            else:
+                found.append((x, local, upstream * local))
+        for watcher in watchers:
+            watcher.flowed(self, upstream, found)
         return found
 
     def backward(self, gradient: float = 1.0) -> None:
@@ -76,12 +83,17 @@ class Node:
         Leaves add it to what they hold, until their `grad` is set back to None; nodes in between hold
         the last pass only. A pass that fails leaves every leaf as it was.
         """
-        token, number, plus, times, hinge, leaves = float("-0.0"), float, add, mul, relu, []
+        token, number, hooked, leaves = float("-0.0"), float, hooks, []
+        plus, times, hinge = (None, None, None) if watchers else (add, mul, relu)
         order = topological_order(self, token)
         self.mark = type(self).constant(gradient)  # type: ignore[attr-defined]
         # A mark starts as the token, -0.0, and adds up contributions. The rows that networks are made of
         # are spelled out, worth 4 times; a test holds them to `edges` bit for bit.
         for node in reversed(order):
+            if hooked and node in hooked:
+                for hook in hooked[node]:
+                    changed = hook(node.mark)
+                    node.mark = node.mark if changed is None else type(node).constant(changed)
             row = node.prim
             if row is None:
                 leaves.append(node)

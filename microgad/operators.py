@@ -5,12 +5,14 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from numbers import Complex, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from . import functions
 from . import primitives as rows
 from .errors import GraphCutError, InputError, shown, spell
+from .hooks import Hook
 from .node import Node
 from .order import EMPTY
 from .primitive import Primitive
@@ -91,7 +93,12 @@ class Arithmetic(Node, rank=-1):
     __truediv__, __rtruediv__ = _binary(rows.div)
     __pow__, __rpow__ = _binary(rows.pow)
     __neg__ = _function(rows.neg)
-    exp, log, tanh = map(_function, (rows.exp, rows.log, rows.tanh))
+    exp, log, sqrt, sin, cos = map(_function, (rows.exp, rows.log, rows.sqrt, rows.sin, rows.cos))
+    tanh, sigmoid, softplus, silu = map(_function, (rows.tanh, rows.sigmoid, rows.softplus, rows.silu))
+    erf, sign, step = map(_function, (rows.erf, rows.sign, rows.step))
+    abs = __abs__ = _function(rows.abs)
+    swish = silu
+    gelu, leaky_relu, elu, clip = functions.gelu, functions.leaky_relu, functions.elu, functions.clip
     __lt__, __le__ = _comparison(operator.lt), _comparison(operator.le)
     __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
     __eq__, __ne__ = _comparison(operator.eq), _comparison(operator.ne)
@@ -134,11 +141,23 @@ class Arithmetic(Node, rank=-1):
         out.grad = out.mark = out.name = None
         return out
 
+    # The same by the table, for `detect_anomaly`, which has to see every node that is born.
+    by_row: ClassVar = {"__add__": _add, "__mul__": _mul, "relu": _function(rows.relu)}
+    spelled_out: ClassVar = {"__add__": __add__, "__mul__": __mul__, "relu": relu}
+
     def __radd__(self, other: object) -> Any:
         return self if isinstance(other, (int, float)) and other == 0 else self._radd(other)  # sum() starts from 0
 
     def __pos__(self) -> Any:
         return self
+
+    def register_hook(self, hook: Callable[[float], Any]) -> Hook:
+        """Call `hook` with the gradient of this node in every backward pass, once all of it has arrived.
+
+        What it returns, unless None, takes the place of the gradient, here and in all that lies below. It stays, and
+        keeps the node alive, until the `Hook` that is returned is removed: ``with x.register_hook(print): ...``.
+        """
+        return Hook(self, hook)
 
     def __bool__(self) -> bool:
         return bool(self._data)
@@ -164,6 +183,12 @@ class Arithmetic(Node, rank=-1):
         name = ".".join([ufunc.__name__, method][: 1 + (method != "__call__")]) + "".join(f" with {k}=" for k in kwargs)
         known = ", ".join(sorted(known.__name__ for known in _OF_UFUNC))
         raise InputError(f"np.{name} records no graph; these do: {known}")
+
+    def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
+        ours = {"clip": functions.clip, "where": functions.where}
+        if function.__name__ not in ours:
+            raise InputError(f"np.{function.__name__} records no graph: take .data where only the number is wanted")
+        return ours[function.__name__](*args, **kwargs)  # type: ignore[operator]
 
     def __format__(self, spec: str) -> str:
         return format(self._data, spec) if spec else repr(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 EMPTY = float("nan")  # fills the slots of operands that a node does not have: like any number, it leads nowhere
@@ -53,3 +54,12 @@ def topological_order(root: Any, token: object | None = None) -> list[Any]:
             break
         else:
             return order
+
+
+def dependents(order: Sequence[Any], sources: Iterable[Any]) -> set[Any]:
+    """The `sources`, and every node of `order` that was computed from one of them."""
+    found = set(sources)
+    for node in order:
+        if any(x in found for x in node.inputs):
+            found.add(node)
+    return found

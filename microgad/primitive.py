@@ -11,6 +11,7 @@ from .order import EMPTY
 
 Rule = Callable[..., Any]
 ranks: dict[type, int] = {}  # the classes of nodes: an operation on several kinds gives the highest
+watchers: list[Any] = []  # told of every node that is born, and of every step of the chain rule: see anomaly.py
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -61,6 +62,8 @@ class Primitive:
         node.prim = self
         node.a, node.b = slots if len(slots) == 2 else (slots[0] if len(slots) == 1 else tuple(slots), EMPTY)
         node.grad = node.mark = node.name = None
+        for watcher in watchers:
+            watcher.born(node)
         return node
 
     def on_floats(self, data: Sequence[float], operands: Sequence[Any]) -> float:

@@ -1,0 +1,33 @@
+"""Hooks: a function that sees, and may change, the gradient of one node while a backward pass runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .errors import InputError, shown
+from .node import Node, hooks
+
+
+class Hook:
+    """The registration of a hook, which `remove` ends; so does the end of a ``with`` block."""
+
+    def __init__(self, node: Node, function: Callable[[Any], Any]) -> None:
+        if not callable(function):
+            raise InputError(f"a hook is a function of the gradient, not {shown(function)}")
+        self._node, self._function = node, function
+        hooks.setdefault(node, []).append(function)
+
+    def remove(self) -> None:
+        """End it; a second time does nothing."""
+        functions = hooks.get(self._node, [])
+        if self._function in functions:
+            functions.remove(self._function)
+        if not functions:
+            hooks.pop(self._node, None)
+
+    def __enter__(self) -> Hook:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
