@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .errors import AnomalyError, spell
+from .errors import AnomalyError, at, spell
 from .node import Node
 from .operators import Arithmetic
 from .primitive import watchers
@@ -62,17 +62,20 @@ class _Watcher:
     def born(self, node: Node) -> None:
         """Called with each new node."""
         if self.thread == threading.get_ident() and not math.isfinite(node._data):
-            given = ", ".join(f"{spell(x)} = {getattr(x, '_data', x)!r}" for x in node.operands)
-            raise AnomalyError(f"{spell(node)} is {node._data!r}, the first number that is not finite, at {given}")
+            given = at(node.operands, [getattr(x, "_data", x) for x in node.operands])
+            raise AnomalyError(f"{spell(node)} is {node._data!r}, the first number that is not finite{given}")
 
     def flowed(self, node: Node, upstream: Any, edges: list[tuple[Node, Any, Any]]) -> None:
-        """Called with each step back from a node to its inputs."""
+        """Called with each step back from a node to its inputs; a leaf has none."""
         if self.thread != threading.get_ident():
             return
+        total = getattr(upstream, "_data", upstream)
+        if not math.isfinite(total):
+            raise AnomalyError(f"the gradient of {spell(node)} is {total!r}: so much came in, or adds up to that")
         for x, local, contribution in edges:
-            upstream_, local_, flow = (getattr(part, "_data", part) for part in (upstream, local, contribution))
+            local_, flow = (getattr(part, "_data", part) for part in (local, contribution))
             if not math.isfinite(flow):
                 raise AnomalyError(
                     f"the gradient is {flow!r} where it flows from {spell(node)} to {spell(x)} = {x._data!r}: "
-                    f"upstream {upstream_!r} times local derivative {local_!r}"
+                    f"upstream {total!r} times local derivative {local_!r}"
                 )

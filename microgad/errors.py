@@ -84,10 +84,13 @@ def undefined_derivative(node: Any, x: Any, error: Exception) -> DomainError:
 
 def outside_domain(row: Any, operands: Sequence[Any], data: Sequence[Any]) -> DomainError:
     """The error of a primitive that has no value at `data`, in the names of its operands."""
-    texts = [spell(operand) for operand in operands]
-    given = ", ".join(f"{text} = {number!r}" for text, number in zip(texts, data, strict=True) if text != repr(number))
-    return DomainError(
-        f"{_fill(row.text, texts)} is undefined"
-        + (f" at {given}" if given else "")
-        + (f": {row.name} needs {row.domain}" if row.domain else "")
-    )
+    expression = _fill(row.text, [spell(operand) for operand in operands])
+    needs = f": {row.name} needs {row.domain}" if row.domain else ""
+    return DomainError(f"{expression} is undefined{at(operands, data)}{needs}")
+
+
+def at(operands: Sequence[Any], data: Sequence[Any]) -> str:
+    """The numbers of the operands by name, for the end of a sentence; nothing where they name themselves."""
+    pairs = dict(zip(map(spell, operands), data, strict=True))
+    given = ", ".join(f"{text} = {number!r}" for text, number in pairs.items() if text != repr(number))
+    return f" at {given}" if given else ""

@@ -50,10 +50,9 @@ class Node:
         With `trace` the rules run on nodes and give nodes, to be differentiated again; `among` is the set
         of inputs that need a derivative, None for all. The local derivative of a structural row is None.
         """
-        row, operands = self.prim, self.operands
+        row: Any = self.prim
+        operands = self.operands
         found: list[tuple[Node, Any, Any]] = []
-        if row is None:
-            return found
         out, args = (self, operands) if trace else (self._data, [x if type(x) is float else x._data for x in operands])
         for i, x in enumerate(operands):
             if type(x) is float or (among is not None and x not in among):
@@ -63,7 +62,7 @@ class Node:
                     found.append((x, None, row.vjp[i](upstream, out, *args, **row.params)))
                     continue
                 rule = row.partials[i]
-                local = rule if type(rule) is float else rule(out, *args)  # type: ignore[operator]
+                local = rule if type(rule) is float else rule(out, *args)
             except (ValueError, ZeroDivisionError) as error:
                 raise undefined_derivative(self, x, error) from None
             # upstream * local, without the nodes that a 1 would leave in a trace; a constant 0 lets nothing through
@@ -97,6 +96,8 @@ class Node:
             row = node.prim
             if row is None:
                 leaves.append(node)
+                if watchers:
+                    node.edges(node.mark)
                 continue
             node.grad = g = node.mark
             a, b = node.a, node.b

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import InteriorError, spell
-from .node import Node
 from .operators import Arithmetic, as_float
 from .order import EMPTY
 
@@ -32,7 +31,6 @@ class Value(Arithmetic, rank=0):
     """
 
     __slots__ = ()
-    label = Node.name  # type: ignore[misc]  # the slot itself, by a second name
     constant = staticmethod(as_float)
 
     def __init__(self, data: Any, name: str | None = None, *, label: str | None = None) -> None:
@@ -40,6 +38,15 @@ class Value(Arithmetic, rank=0):
         self.name = label if name is None else name
         self.a = self.b = EMPTY
         self.grad = self.mark = self.prim = None
+
+    @property
+    def label(self) -> str:
+        """Micrograd's word for the name, and like there the empty string where there is none."""
+        return self.name or ""
+
+    @label.setter
+    def label(self, name: str | None) -> None:
+        self.name = name
 
     @property
     def data(self) -> float:

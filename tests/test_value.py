@@ -300,10 +300,8 @@ def test_numpy_questions_have_plain_answers():
     ],
 )
 def test_numpy_that_does_not_work_on_a_value_says_so(call):
-    with pytest.raises(
-        InputError,
-        match=r"np\.[\w.]+ .*(records no graph; these do: absolute, add, |array of shape \(3,\): a Value is one number)",
-    ):
+    array = r"array of shape \(3,\): a Value is one number"
+    with pytest.raises(InputError, match=rf"np\.[\w.]+ .*(records no graph; these do: absolute, add, |{array})"):
         call(Value(2.0))
 
 
