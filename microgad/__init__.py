@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING, Any
 from . import errors, operators
 from .anomaly import detect_anomaly
 from .autodiff import adjoints, grad
+from .custom import primitive
+from .derivation import derive
+from .evaluation import evaluation_trace
 from .expression import parse
 from .functions import (
     abs,
@@ -43,6 +46,8 @@ from .functions import (
     tanh,
     where,
 )
+from .steps import backward_steps, forward_steps
+from .symbolic import formula
 from .value import Value
 
 if TYPE_CHECKING:
@@ -54,13 +59,18 @@ __all__ = [
     "Value",
     "abs",
     "adjoints",
+    "backward_steps",
     "clip",
     "cos",
+    "derive",
     "detect_anomaly",
     "elu",
     "erf",
     "errors",
+    "evaluation_trace",
     "exp",
+    "formula",
+    "forward_steps",
     "gelu",
     "grad",
     "leaky_relu",
@@ -69,6 +79,7 @@ __all__ = [
     "minimum",
     "nn",
     "parse",
+    "primitive",
     "relu",
     "sigmoid",
     "sign",

@@ -33,7 +33,7 @@ def detect_anomaly() -> Iterator[None]:
     >>> with mg.detect_anomaly():
     ...     y = mg.exp(x) - 1.0
     Traceback (most recent call last):
-    microgad.errors.AnomalyError: exp(x) is inf, the first number that is not finite, at x = 1000.0
+    microgad.errors.AnomalyError: exp(x) is inf, the first number that is not finite at x = 1000.0
     """
     watcher = _Watcher()
     with _LOCK:

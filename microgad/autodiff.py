@@ -24,11 +24,12 @@ def adjoints(root: Node) -> dict[Node, Any]:
     >>> adjoints(x * x)[x]
     6.0
     """
-    return _pull(topological_order(_result(root)))
+    return pull(topological_order(_result(root)))
 
 
-def _pull(order: list[Any], trace: bool = False, among: set[Node] | None = None) -> dict[Node, Any]:
-    found: dict[Node, Any] = {order[-1]: 1.0}  # for the options see Node.edges
+def pull(order: list[Any], trace: bool = False, among: set[Node] | None = None) -> dict[Node, Any]:
+    """The derivative of the last node of `order` by those below it; for the options see `Node.edges`."""
+    found: dict[Node, Any] = {order[-1]: 1.0}
     for node in reversed(order):
         if node in found:
             for x, _, contribution in node.edges(found[node], trace, among):
@@ -69,7 +70,7 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..
             # The variable of an outer derivative stands open among them where that has to differentiate this result.
             outer = any(node.prim is OPEN and node not in among for node in order)
             trace = outer or any(isinstance(args[i], Node) for i in chosen)
-            found = _pull(order, trace, among)
+            found = pull(order, trace, among)
         finally:
             for variable in variables.values():  # closed: from here on a constant, or the Value that it was given
                 variable.prim = None if type(variable.a) is float else identity

@@ -38,7 +38,7 @@ class FormatError(MicrogadError, ValueError):
     """Text that is not a saved graph: truncated, changed, or from another version."""
 
 
-class AnomalyError(MicrogadError, ArithmeticError):
+class AnomalyError(MicrogadError, RuntimeError):
     """A nan or an infinity that appeared under `detect_anomaly`, with the node that produced it."""
 
 

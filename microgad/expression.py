@@ -100,6 +100,8 @@ class _Reader:
             except DomainError as error:
                 raise DomainError(f"column {self.column(part)}: {error}") from None
             except InputError as error:
+                if not isinstance(part, ast.Call):  # a value that was given with the text, no fault of the text
+                    raise
                 raise self.error(self.column(part), str(error)) from None
         out = done[tree]
         return out if isinstance(out, Value) else Value(out)

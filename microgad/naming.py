@@ -71,6 +71,9 @@ def find(order: Sequence[Node], what: Any) -> Node:
         return what
     if not isinstance(what, str):
         raise InputError(f"a node or its name is meant, not {shown(what)}")
+    for node in order:  # its own name first: to think of all the others takes a while in a large graph
+        if node.name == what:
+            return node
     names = all_names(order)
     for node, name in names.items():
         if name == what:

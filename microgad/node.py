@@ -51,6 +51,17 @@ class Node:
         of inputs that need a derivative, None for all. The local derivative of a structural row is None.
         """
         row: Any = self.prim
+        if (row is add or row is mul) and type(self._data) is float and among is None and not (trace or watchers):
+            # The rows that networks are made of, spelled out, worth 2 times and more of adjoints and steps.
+            a, b = self.a, self.b
+            if type(b) is float:
+                left = 1.0 if row is add else b
+                return [(a, left, upstream * left)]
+            right = 1.0 if row is add else a if type(a) is float else a._data
+            if type(a) is float:
+                return [(b, right, upstream * right)]
+            left = 1.0 if row is add else b._data
+            return [(a, left, upstream * left), (b, right, upstream * right)]
         operands = self.operands
         found: list[tuple[Node, Any, Any]] = []
         out, args = (self, operands) if trace else (self._data, [x if type(x) is float else x._data for x in operands])
@@ -63,7 +74,7 @@ class Node:
                     continue
                 rule = row.partials[i]
                 local = rule if type(rule) is float else rule(out, *args)
-            except (ValueError, ZeroDivisionError) as error:
+            except (ValueError, ArithmeticError) as error:
                 raise undefined_derivative(self, x, error) from None
             # upstream * local, without the nodes that a 1 would leave in a trace; a constant 0 lets nothing through
             if local is rule and (local == 0.0 or local == 1.0):

@@ -23,7 +23,7 @@ class Primitive:
     """
 
     name: str
-    scalar: Rule  # forward on Python floats; may raise ValueError or ZeroDivisionError
+    scalar: Rule  # forward on Python floats; may raise ValueError or ArithmeticError
     array: Rule  # forward on NumPy arrays
     partials: tuple[Rule | float, ...] = ()  # elementwise: f(out, *operands) -> local, or a constant
     vjp: tuple[Rule, ...] = ()  # structural: f(upstream, out, *operands) -> contribution
@@ -70,7 +70,7 @@ class Primitive:
         """The forward rule on floats; `operands` are what an error calls by name."""
         try:
             return self.scalar(*data)  # type: ignore[no-any-return]
-        except (ValueError, ZeroDivisionError):
+        except (ValueError, ArithmeticError):
             raise outside_domain(self, operands, data) from None
 
 
@@ -78,6 +78,6 @@ def elementwise(
     name: str, scalar: Rule, partials: tuple[Rule | float, ...], array: Rule | None = None, **fields: Any
 ) -> Primitive:
     """A row that works number by number: the forward rule, and a local derivative for each operand."""
-    call = f"({', '.join('{}' for _ in partials)})"
-    plain = {"label": name, "text": name + call, "latex": rf"\operatorname{{{{{name}}}}}\left{call[:-1]}\right)"}
+    call, operator = f"({', '.join('{}' for _ in partials)})", name.replace("_", r"\_")
+    plain = {"label": name, "text": name + call, "latex": rf"\operatorname{{{{{operator}}}}}\left{call[:-1]}\right)"}
     return Primitive(name, scalar, array or scalar, partials, **{**plain, **fields})

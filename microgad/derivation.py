@@ -1,0 +1,251 @@
+"""The chain rule written out: along every path from a node to the result, or node by node where they are too many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .autodiff import pull
+from .errors import GraphSizeError, InputError, shown
+from .naming import all_names, find, literal
+from .node import Node
+from .order import dependents, topological_order
+from .symbolic import (
+    FRACTION,
+    PRODUCT,
+    SIGN,
+    SUM,
+    Expr,
+    Formula,
+    as_written,
+    collect,
+    enclosed,
+    formula,
+    leaf_symbols,
+    numeral,
+    partial,
+    symbol,
+)
+from .value import Value
+
+PATHS, FACTORS = 8, 48  # more paths than the one, or factors in all, are shown node by node
+LIMIT = 1000  # nodes on the paths; nobody reads a longer derivation
+DEFINED = 30  # computed nodes; how more of them are computed is for evaluation_trace to say
+TERMS = 6  # of one node's sum that are written out
+
+
+class _Link(NamedTuple):
+    """A step of a path: from a node back to one of its inputs, with the derivative of the one by the other."""
+
+    input: Node
+    partial: Expr  # ∂node/∂input
+    rule: Expr  # as a formula
+    local: float  # as a number
+
+
+def derive(f: Node, wrt: Node | str, *, digits: int = 6) -> Formula:
+    """The chain rule from `f` back to one of its nodes, written out: names, then formulas, then numbers.
+
+    There is a product for each path from the node to `f`, and they add up. Where there are too many paths to read, it
+    says how many, and gives the sums node by node, as the backward pass computes them.
+
+    Parameters
+    ----------
+    f : Value
+        The result.
+    wrt : Value or str
+        The node to differentiate by, or its name. A name with a small number, as in ∂q/∂x⁽²⁾, is the second place
+        where x stands in q.
+    digits : int
+        Significant digits of the numbers; with 17 they evaluate to the derivative to the last place.
+
+    Returns
+    -------
+    Formula
+        A ``str`` of several lines; a notebook shows its ``latex``.
+
+    Raises
+    ------
+    GraphSizeError
+        If the paths have more nodes than anybody reads.
+    InputError
+        If `f` is no Value, or no node of it has that name.
+    DomainError
+        Where a derivative does not exist.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> f = mg.parse("(x + y) * z", x=-2, y=5, z=-4)
+    >>> f.inputs[0].name = "q"
+    >>> derive(f, "x")
+    q = x + y
+    f = q * z
+    <BLANKLINE>
+    ∂f/∂x = ∂f/∂q · ∂q/∂x
+          = z · 1
+          = -4 · 1
+          = -4
+    <BLANKLINE>
+    simplified: ∂f/∂x = z
+    """
+    if not isinstance(f, Node):
+        raise InputError(f"derive is about a Value, not {shown(f)}")
+    order = topological_order(f)
+    x = find(order, wrt)
+    on_paths = dependents(order, [x]).intersection([*order, x])
+    nodes = [node for node in order if node in on_paths]
+    if len(nodes) > LIMIT:
+        raise GraphSizeError(
+            f"{len(nodes):,} nodes lie on the paths; a derivation shows up to {LIMIT:,}. Derive a part of the graph, "
+            "such as the loss of one sample; mg.adjoints(f) has the numbers"
+        )
+    return _Derivation(f, x, order, nodes, digits).written()
+
+
+class _Derivation:
+    """One derivation, and what its lines need to know of the graph."""
+
+    def __init__(self, f: Node, x: Node, order: Sequence[Node], nodes: Sequence[Node], digits: int) -> None:
+        self.f, self.x, self.order, self.nodes, self.digits = f, x, order, nodes, digits
+        self.names = {x: literal(str(x.name or "x")), **all_names(order)}
+        as_leaves = {leaf: expr for leaf, expr in leaf_symbols(order).items() if leaf is not x}
+        self.symbols = {node: as_leaves.get(node, symbol(name)) for node, name in self.names.items()}
+
+    def written(self) -> Formula:
+        whole = partial(self.names[self.f], self.names[self.x])
+        if self.x is self.f:
+            return _formula([_inline(whole, [numeral(1.0)])])
+        if self.f not in set(self.nodes):
+            why = f"no path leads from {self.names[self.x]} to {self.names[self.f]}"
+            return _formula([_inline(whole, [numeral(0.0)]), (f"\n{why}", "")])
+        on_paths = set(self.nodes)
+        links = {node: self.links(node, on_paths) for node in self.nodes if node is not self.x}
+        adjoints = {
+            node: numeral(number, self.digits) for node, number in pull(list(self.order), among=on_paths).items()
+        }
+        paths, factors = self.size(links)
+        lines = self.definitions()
+        if paths <= PATHS and factors <= FACTORS:
+            sides = [*self.along_paths(links), adjoints[self.x]]
+            sides = [side for i, side in enumerate(sides) if i == 0 or side.text != sides[i - 1].text]
+            lines.append(_stacked(whole, sides))
+        else:
+            sides = []
+            ends = f"from {self.names[self.x]} to {self.names[self.f]}"
+            lines.append((f"{_many(paths)} paths lead {ends}; node by node:\n", ""))
+            lines += self.node_by_node(links, adjoints)
+        try:
+            simplified = formula(self.f, self.x)
+        except GraphSizeError:
+            simplified = None
+        if simplified is not None and simplified not in [side.text for side in sides]:
+            lines.append((f"\nsimplified: {whole.text} = {simplified}", f"{whole.latex} &= {simplified.latex}"))
+        return _formula(lines)
+
+    def links(self, node: Node, on_paths: set[Node]) -> list[_Link]:
+        """What leads from a node back towards x, operand by operand."""
+        assert node.prim is not None
+        found = []
+        edges = iter(node.edges(1.0, among=on_paths))
+        stand_ins = {x: Value(x._data) for x in (node, *node.inputs)}
+        names: dict[Node, Expr] = {stand_in: self.symbols[x] for x, stand_in in stand_ins.items()}
+        operands = node.operands
+        for i, x in enumerate(operands):
+            if not isinstance(x, Node) or x not in on_paths:
+                continue
+            rule: Any = node.prim.partials[i]
+            if callable(rule):
+                rule = rule(stand_ins[node], *(stand_ins[y] if isinstance(y, Node) else y for y in operands))
+            places = [k for k, y in enumerate(operands) if y is x]
+            place = places.index(i) + 1 if len(places) > 1 else 0
+            _, local, _ = next(edges)
+            found.append(_Link(x, partial(self.names[node], self.names[x], place), collect(rule, names), local))
+        return found
+
+    def size(self, links: Mapping[Node, list[_Link]]) -> tuple[int, int]:
+        """How many paths there are, and how many factors in all of them."""
+        paths, factors = {self.x: 1}, {self.x: 0}
+        for node in self.nodes:
+            if node is not self.x:
+                paths[node] = sum(paths[link.input] for link in links[node])
+                factors[node] = sum(factors[link.input] + paths[link.input] for link in links[node])
+        return paths[self.f], factors[self.f]
+
+    def along_paths(self, links: Mapping[Node, list[_Link]]) -> list[Expr]:
+        """The sum over the paths of the products along them: as derivatives, as formulas, as numbers."""
+        products: list[list[_Link]] = []
+        stack: list[tuple[Node, list[_Link]]] = [(self.f, [])]
+        while stack:
+            node, path = stack.pop()
+            if node is self.x:
+                products.append(path)
+            else:
+                stack += [(link.input, [*path, link]) for link in reversed(links[node])]
+        sides = [_sum_of_products([[link.partial for link in path] for path in products])]
+        sides.append(_sum_of_products([[link.rule for link in path] for path in products]))
+        sides.append(_sum_of_products([[numeral(link.local, self.digits) for link in path] for path in products]))
+        return sides if len(products) > 1 or len(products[0]) > 1 else sides[1:]
+
+    def node_by_node(self, links: Mapping[Node, list[_Link]], adjoints: Mapping[Node, Expr]) -> list[tuple[str, str]]:
+        """A line for each node on the paths: the sum over the nodes that use it."""
+        top = self.names[self.f]
+        users: dict[Node, list[tuple[Node, _Link]]] = {node: [] for node in self.nodes}
+        for node in reversed(self.nodes):
+            for link in links.get(node, []):
+                users[link.input].append((node, link))
+        lines = [_inline(partial(top, top), [numeral(1.0)])]
+        for node in reversed(self.nodes[:-1]):
+            some = users[node][:TERMS]
+            more = len(users[node]) - len(some)
+            chain = _sum_of_products([[partial(top, self.names[user]), link.partial] for user, link in some], more)
+            numbers = [[adjoints[user], numeral(link.local, self.digits)] for user, link in some]
+            lines.append(
+                _inline(partial(top, self.names[node]), [chain, _sum_of_products(numbers, more), adjoints[node]])
+            )
+        return lines
+
+    def definitions(self) -> list[tuple[str, str]]:
+        """How each node is computed, if that is not too much to say here."""
+        computed = [node for node in self.order if node.prim is not None]
+        if len(computed) > DEFINED:
+            return []
+        lines = [_inline(symbol(self.names[node]), [as_written(node, self.symbols)]) for node in computed]
+        return [*lines, ("", "")]
+
+
+def _sum_of_products(products: Sequence[Sequence[Expr]], more: int = 0) -> Expr:
+    """Products joined by +, with every factor, a 1 too; after them how many `more` there are."""
+    sides: list[str] = []
+    for style, dot in enumerate((" · ", r" \cdot ")):
+        terms = []
+        for k, factors in enumerate(products):
+            least = [SIGN if k == 0 else PRODUCT, *[FRACTION] * (len(factors) - 1)]
+            if len(factors) == 1 and len(products) == 1:
+                least = [SUM]
+            terms.append(dot.join(enclosed(x, style, need) for x, need in zip(factors, least, strict=True)))
+        if more:
+            terms.append(rf"\dots\ (\text{{{more:,} more}})" if style else f"… ({more:,} more)")
+        sides.append(" + ".join(terms))
+    return Expr(sides[0], sides[1])
+
+
+def _many(count: int) -> str:
+    return f"{count:,}" if count < 10**15 else f"About 10 to the power of {len(str(count)) - 1}"
+
+
+def _inline(left: Expr, sides: Sequence[Expr]) -> tuple[str, str]:
+    """One line: left = side = side."""
+    text = " = ".join([left.text, *(side.text for side in sides)])
+    return text, f"{left.latex} &= {' = '.join(side.latex for side in sides)}"
+
+
+def _stacked(left: Expr, sides: Sequence[Expr]) -> tuple[str, str]:
+    """A line for each side, the signs = below each other."""
+    text = f"\n{' ' * len(left.text)}".join(f" = {side.text}" for side in sides)
+    return left.text + text, left.latex + r" \\ ".join(f" &= {side.latex}" for side in sides)
+
+
+def _formula(lines: Sequence[tuple[str, str]]) -> Formula:
+    rows = r" \\ ".join(latex for _, latex in lines if latex)
+    return Formula("\n".join(text for text, _ in lines), rf"\begin{{aligned}} {rows} \end{{aligned}}")

@@ -1,0 +1,450 @@
+r"""Formulas, as text that `parse` reads and as LaTeX. Precedence lives here and nowhere else.
+
+An `Expr` is a formula that is finished in both notations and knows how tightly it binds, so that the next one can
+be put together from it without looking inside. `apply` writes a row of the table as it stands, `collect` brings what
+the derivative rules left behind into the form that a teacher would write.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .autodiff import pull
+from .errors import GraphSizeError, InputError, shown
+from .naming import all_names, find, given_names, literal
+from .node import Node
+from .order import dependents, topological_order
+from .primitive import Primitive
+from .primitives import TABLE
+
+SUM, SIGN, PRODUCT, FRACTION, CALL, ATOM = range(6)  # how tightly a formula binds, from loose to tight
+LIMIT = 300  # symbols; more is no formula that a person reads
+MANY = 10_000  # nodes, of which there is no need to count the symbols
+GREEK = set(
+    """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi
+    omega varepsilon vartheta varphi varrho Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega""".split()  # noqa: SIM905
+)
+SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_ESCAPED = {c: f"\\{c}" for c in "{}$%#&_"} | {
+    " ": r"\ ", "\\": r"\backslash ", "^": r"\wedge ", "~": r"\sim ", "'": r"\prime ", '"': r"\prime\prime ",
+    "`": r"\prime ",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Expr:
+    """A formula in both notations."""
+
+    text: str
+    latex: str
+    levels: tuple[int, int] = (ATOM, ATOM)  # of the text, of the LaTeX
+    size: int = 1  # symbols in it
+    number: float | None = None  # what it is, if it is a number
+    opposite: Expr | None = None  # the same without its minus, if it begins with one
+
+
+class Formula(str):
+    """A formula as text: a ``str`` with the same in LaTeX, which a notebook shows.
+
+    Attributes
+    ----------
+    latex : str
+        The formula in LaTeX's mathematics, without dollars around it.
+    """
+
+    latex: str
+
+    def __new__(cls, text: str, latex: str) -> Formula:  # noqa: D102
+        self = super().__new__(cls, text)
+        self.latex = latex
+        return self
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_latex_(self) -> str:
+        return rf"$\displaystyle {self.latex}$"
+
+
+def formula(f: Node, wrt: Node | str | None = None) -> Formula:
+    """The formula that a graph computes, or that of its derivative.
+
+    Parameters
+    ----------
+    f : Value
+        The result. Named leaves stand for themselves, the others for their numbers.
+    wrt : Value or str, optional
+        A node of the graph, or the name of one: then it is the derivative by that node, collected and simplified.
+
+    Returns
+    -------
+    Formula
+        A ``str`` that `parse` reads; a notebook shows its ``latex``.
+
+    Raises
+    ------
+    GraphSizeError
+        If it would have more symbols than anybody reads; the message says how many.
+    InputError
+        If `f` is no Value, or `wrt` none of its nodes.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> f = mg.parse("exp(x * y + max(z, w))", x=0.5, y=2, z=-1, w=1)
+    >>> formula(f)
+    exp(x * y + max(z, w))
+    >>> formula(f, "x")
+    y * exp(x * y + max(z, w))
+    """
+    if not isinstance(f, Node):
+        raise InputError(f"formula is that of a Value, not of {shown(f)}")
+    order = topological_order(f)
+    x = None if wrt is None else find(order, wrt)
+    _guard_size(order, x)
+    written = leaf_symbols(order)
+    if x is None:
+        for node in order:
+            if node not in written:
+                written[node] = as_written(node, written)
+        found = written[f]
+    else:
+        if x not in written or written[x].number is not None:
+            written[x] = symbol(all_names(order).get(x) or literal(str(x.name or "x")))
+        derivative = pull(order, trace=True, among=dependents(order, [x])).get(x, 0.0)
+        found = collect(derivative, written)
+    return Formula(found.text, found.latex)
+
+
+def leaf_symbols(order: Sequence[Node]) -> dict[Node, Expr]:
+    """The leaves as they stand in a formula: by their names, or as numbers."""
+    given, names = given_names(order), all_names(order)
+    leaves = [node for node in order if node.prim is None]
+    return {leaf: symbol(names[leaf]) if leaf in given else numeral(leaf._data) for leaf in leaves}
+
+
+def as_written(node: Node, written: Mapping[Node, Expr]) -> Expr:
+    """The formula of one operation on what its operands are called."""
+    assert node.prim is not None
+    return apply(node.prim, *(written[x] if isinstance(x, Node) else numeral(x) for x in node.operands))
+
+
+def _guard_size(order: Sequence[Node], x: Node | None) -> None:
+    """Raise before a formula is written whose shared parts, each written out, would go on for ever."""
+    if len(order) > MANY:
+        raise _too_long(len(order), "at least ")
+    sizes: dict[Node, int] = {}
+    for node in order:
+        sizes[node] = 1 + (0 if node is x else sum(sizes.get(y, 1) for y in node.operands))
+    if sizes[order[-1]] > LIMIT:
+        raise _too_long(sizes[order[-1]])
+
+
+def _too_long(size: int, more: str = "") -> GraphSizeError:
+    count = f"{more}{size:,}" if size < 10**12 else f"10 to the power of {math.floor(math.log10(size))}"
+    return GraphSizeError(
+        f"a formula of {count} symbols; up to {LIMIT} are written out. mg.evaluation_trace shows it node by node; a "
+        "part of the graph has a shorter one"
+    )
+
+
+# ---- the pieces
+
+
+def numeral(x: float, digits: int | None = None) -> Expr:
+    """A number: as exact as it takes, or with so many significant digits."""
+    if x < 0 or (x == 0 and math.copysign(1, x) < 0):
+        positive = numeral(-x, digits)
+        return Expr(f"-{positive.text}", f"-{positive.latex}", (SIGN, SIGN), 1, x, positive)
+    if digits is not None:
+        text = f"{x:.{digits}g}"
+    else:
+        text = str(int(x)) if x.is_integer() and x < 1e15 else repr(x)
+    mantissa, e, exponent = text.partition("e")
+    if x == math.inf:
+        return Expr(text, r"\infty", number=x)
+    if x != x:
+        return Expr(text, r"\mathrm{nan}", number=x)
+    if not e:
+        return Expr(text, text, number=x)
+    power = f"10^{{{int(exponent)}}}"
+    if mantissa == "1":
+        return Expr(text, power, (ATOM, CALL), number=x)
+    return Expr(text, rf"{mantissa} \cdot {power}", (ATOM, PRODUCT), number=x)
+
+
+def symbol(name: str) -> Expr:
+    """A name; in LaTeX with Greek letters and subscripts, as in ``w_21``, ``x1`` and ``w[0]``."""
+    return Expr(name, _latex_name(name), (ATOM if re.fullmatch(r"[\w.\[\]]+", name) else SUM, ATOM))
+
+
+def _latex_name(name: str) -> str:
+    match = re.fullmatch(r"([^\W\d_]+)(?:_?(\w*?)|((?:\[\w+\])+))", name)
+    if not match:
+        return _upright(name)
+    head, after, brackets = match.groups()
+    if head in GREEK:
+        head = rf"\{head}"
+    elif len(head) > 1 or not head.isascii():
+        head = _upright(head)
+    subscript = after or ",".join(re.findall(r"\w+", brackets or ""))
+    if not subscript:
+        return head
+    plain = subscript.replace(",", "")
+    return f"{head}_{{{subscript if plain.isascii() and '_' not in plain else _upright(subscript)}}}"
+
+
+def _upright(text: str) -> str:
+    return rf"\mathrm{{{''.join(_ESCAPED.get(c, c if c.isascii() or c.isalnum() else '?') for c in text)}}}"
+
+
+def partial(f: str, x: str, place: int = 0) -> Expr:
+    """The partial derivative ∂f/∂x of one name by another; a `place` tells several in the same operation apart."""
+    top, bottom = (symbol(name) for name in (f, x))
+    text = "/".join(f"∂{s.text}" if s.levels[0] == ATOM else f"∂({s.text})" for s in (top, bottom))
+    small, raised = (str(place).translate(SUPERSCRIPTS), f"^{{({place})}}") if place else ("", "")
+    latex = rf"\frac{{\partial {top.latex}}}{{\partial {bottom.latex}{raised}}}"
+    return Expr(f"{text}⁽{small}⁾" if small else text, latex, (ATOM, FRACTION))
+
+
+def enclosed(part: Expr, style: int, least: int) -> str:
+    """A part in one of the notations, in parentheses where it binds less tightly than at `least`."""
+    text = part.latex if style else part.text
+    if part.levels[style] >= least:
+        return text
+    return rf"\left({text}\right)" if style else f"({text})"
+
+
+def _fill(row: Primitive, parts: Sequence[Expr], levels: tuple[int, int], *least: tuple[int, int]) -> Expr:
+    """A row's templates filled; `least` says for each part how tightly it has to bind in either of them."""
+    text, latex = (
+        template.format(*(enclosed(part, style, need[style]) for part, need in zip(parts, least, strict=True)))
+        for style, template in enumerate((row.text, row.latex))
+    )
+    size = 1 + sum(part.size for part in parts)
+    if size > LIMIT:
+        raise _too_long(size)
+    return Expr(text, latex, levels, size)
+
+
+def _neg(a: Expr) -> Expr:
+    if a.number is not None:
+        return numeral(-a.number)
+    if a.opposite is not None:
+        return a.opposite
+    made = _fill(TABLE["neg"], [a], (SIGN, SIGN), (PRODUCT, PRODUCT))
+    return Expr(made.text, made.latex, made.levels, made.size, None, a)
+
+
+def _add(a: Expr, b: Expr) -> Expr:
+    if a.number == 0.0 or b.number == 0.0:
+        return b if a.number == 0.0 else a
+    if b.opposite is not None:
+        return _sub(a, b.opposite)
+    return _fill(TABLE["add"], [a, b], (SUM, SUM), (SUM, SUM), (PRODUCT, PRODUCT))
+
+
+def _sub(a: Expr, b: Expr) -> Expr:
+    if b.number == 0.0 or a.number == 0.0:
+        return a if b.number == 0.0 else _neg(b)
+    if b.opposite is not None:
+        return _add(a, b.opposite)
+    return _fill(TABLE["sub"], [a, b], (SUM, SUM), (SUM, SUM), (PRODUCT, PRODUCT))
+
+
+def _mul(a: Expr, b: Expr) -> Expr:
+    for one, other in ((a, b), (b, a)):
+        if one.number in (1.0, -1.0):
+            return other if one.number == 1.0 else _neg(other)
+    if a.opposite is not None:
+        return _neg(_mul(a.opposite, b))
+    return _fill(TABLE["mul"], [a, b], (PRODUCT, PRODUCT), (PRODUCT, PRODUCT), (FRACTION, FRACTION))
+
+
+def _div(a: Expr, b: Expr) -> Expr:
+    if b.number == 1.0:
+        return a
+    if a.opposite is not None:
+        return _neg(_div(a.opposite, b))
+    return _fill(TABLE["div"], [a, b], (PRODUCT, FRACTION), (PRODUCT, SUM), (FRACTION, SUM))
+
+
+def _pow(a: Expr, b: Expr) -> Expr:
+    if b.number == 1.0:
+        return a
+    least = SUM if b.number is not None else ATOM
+    return _fill(TABLE["pow"], [a, b], (CALL, CALL), (ATOM, ATOM), (least, SUM))
+
+
+_ARITHMETIC: dict[str, Callable[..., Expr]] = {
+    "identity": lambda a: a, "neg": _neg, "add": _add, "sub": _sub, "mul": _mul, "div": _div, "pow": _pow,
+}  # fmt: skip
+
+
+def apply(row: Primitive, *parts: Expr) -> Expr:
+    """A row applied to formulas, as it was computed, but without a factor 1, a summand 0 or a + in front of a -."""
+    if TABLE.get(row.name) is row and row.name in _ARITHMETIC:
+        return _ARITHMETIC[row.name](*parts)
+    open_text, open_latex = _open_slots(row.text), _open_slots(row.latex)
+    least = [(ATOM if i in open_text else SUM, ATOM if i in open_latex else SUM) for i in range(len(parts))]
+    enclosed = row.latex.startswith(r"\left") and not open_latex
+    return _fill(row, parts, (CALL if open_text else ATOM, ATOM if enclosed else CALL), *least)
+
+
+def _open_slots(template: str) -> set[int]:
+    """The slots of a template that stand in no bracket of it, where an operand has to bind by itself."""
+    depth, slots = 0, []
+    for token in re.findall(r"\\left.|\\right.|\{\{|\}\}|\{\}|[()\[\]]", template):
+        if token == "{}":
+            slots.append(depth)
+        elif token.startswith(r"\left") or token in ("{{", "(", "["):
+            depth += 1
+        else:
+            depth -= 1
+    return {i for i, inside in enumerate(slots) if not inside}
+
+
+# ---- derivatives as a teacher writes them: sums of terms, terms of powers
+
+Factors = dict[str, tuple[Expr, float]]  # by its text, a base and its exponent
+Terms = list[tuple[float, Factors]]  # coefficients and what they stand before
+
+
+def collect(result: Any, written: Mapping[Node, Expr]) -> Expr:
+    """The formula of a traced derivative: like terms added, powers of one base joined, the signs in front."""
+    if not isinstance(result, Node):
+        return numeral(float(result))
+    done: dict[Node, Terms] = {node: _atom(expr) for node, expr in written.items()}
+    for node in topological_order(result):
+        if node not in done:
+            done[node] = _atom(numeral(node._data)) if node.prim is None else _terms(node, done)
+    return _sum(done[result])
+
+
+def _atom(expr: Expr) -> Terms:
+    if expr.number is not None:
+        return [(expr.number, {})] if expr.number else []
+    return [(1.0, {expr.text: (expr, 1.0)})]
+
+
+def _terms(node: Node, done: Mapping[Node, Terms]) -> Terms:
+    row = node.prim
+    assert row is not None
+    operands = [done[x] if isinstance(x, Node) else _atom(numeral(x)) for x in node.operands]
+    if TABLE.get(row.name) is row:
+        match row.name:
+            case "identity":
+                return operands[0]
+            case "neg":
+                return _scaled(-1.0, operands[0])
+            case "add":
+                return _merged([*operands[0], *operands[1]])
+            case "sub":
+                return _merged([*operands[0], *_scaled(-1.0, operands[1])])
+            case "mul":
+                return _product(operands[0], operands[1])
+            case "div":
+                return _product(operands[0], _power(operands[1], -1.0))
+            case "pow" if len(operands[1]) == 1 and not operands[1][0][1]:
+                return _power(operands[0], operands[1][0][0])
+            case "where" if _is_guard(node):
+                return operands[2]
+            case "where" if node.operands[1:] in ((1.0, 0.0), (0.0, 1.0)) and _is_truth(node.operands[0]):
+                taken = operands[0]  # where([x > y], 1, 0) is [x > y] itself
+                return taken if node.operands[1] else _merged([(1.0, {}), *_scaled(-1.0, taken)])
+    return _atom(apply(row, *map(_sum, operands)))
+
+
+def _is_guard(node: Node) -> bool:
+    """Whether a node is where(a = 0 …, 1, a), by which a rule keeps its numbers finite at 0; elsewhere it is a."""
+    condition, one, a = node.operands
+    found = condition.operands if isinstance(condition, Node) and condition.prim is TABLE["mul"] else (condition,)
+    return (
+        type(one) is float
+        and one == 1.0
+        and any(
+            isinstance(x, Node) and x.prim is TABLE["equal"] and x.operands[0] is a and x.operands[1] == 0.0
+            for x in found
+        )
+    )
+
+
+def _is_truth(condition: Any) -> bool:
+    return isinstance(condition, Node) and condition.prim in (TABLE["greater"], TABLE["equal"])
+
+
+def _scaled(c: float, terms: Terms) -> Terms:
+    return [(c * coefficient, factors) for coefficient, factors in terms]
+
+
+def _merged(terms: Iterable[tuple[float, Factors]]) -> Terms:
+    found: dict[frozenset[tuple[str, float]], tuple[float, Factors]] = {}
+    for coefficient, factors in terms:
+        key = frozenset((text, exponent) for text, (_, exponent) in factors.items())
+        found[key] = (found[key][0] + coefficient if key in found else coefficient, factors)
+    return [(coefficient, factors) for coefficient, factors in found.values() if coefficient]
+
+
+def _single(terms: Terms) -> tuple[float, Factors]:
+    """The terms as one, a sum of several as a factor by itself."""
+    return terms[0] if len(terms) == 1 else _atom(_sum(terms))[0]
+
+
+def _product(a: Terms, b: Terms) -> Terms:
+    if not a or not b:
+        return []
+    for one, other in ((a, b), (b, a)):  # a sign goes into a sum, any other factor stays in front of it
+        if len(one) == 1 and not one[0][1] and abs(one[0][0]) == 1.0:
+            return _scaled(one[0][0], other)
+    (c, factors), (d, more) = _single(a), _single(b)
+    joined = dict(factors)
+    for text, (base, exponent) in more.items():
+        joined[text] = (base, exponent + joined[text][1] if text in joined else exponent)
+    return [(c * d, {text: pair for text, pair in joined.items() if pair[1]})]
+
+
+def _power(terms: Terms, n: float) -> Terms:
+    if n == 0.0:
+        return [(1.0, {})]
+    if not terms:
+        return _atom(apply(TABLE["pow"], numeral(0.0), numeral(n)))
+    c, factors = _single(terms)
+    bare = c == 1.0 and all(exponent == 1.0 for _, exponent in factors.values()) and len(factors) == 1
+    if not (n.is_integer() or bare):  # (x²)^½ is not x
+        return _atom(apply(TABLE["pow"], _sum(terms), numeral(n)))
+    return [(TABLE["pow"].scalar(c, n), {text: (base, exponent * n) for text, (base, exponent) in factors.items()})]
+
+
+def _sum(terms: Terms) -> Expr:
+    """Terms as a formula; one that has no minus goes first."""
+    if not terms:
+        return numeral(0.0)
+    first = next((i for i, (coefficient, _) in enumerate(terms) if coefficient > 0), 0)
+    formulas = [_term(*terms[i]) for i in (first, *(i for i in range(len(terms)) if i != first))]
+    total = formulas[0]
+    for part in formulas[1:]:
+        total = _add(total, part)
+    return total
+
+
+def _term(coefficient: float, factors: Factors) -> Expr:
+    above = [(base, n) for base, n in factors.values() if n > 0]
+    below = [(base, -n) for base, n in factors.values() if n < 0]
+    size, divisor = abs(coefficient), 1.0
+    if below and size < 1.0 and (1.0 / size).is_integer():
+        size, divisor = 1.0, 1.0 / size
+    result = _multiplied(size, above)
+    if below:
+        result = _div(result, _multiplied(divisor, below))
+    return _neg(result) if coefficient < 0 else result
+
+
+def _multiplied(number: float, factors: Iterable[tuple[Expr, float]]) -> Expr:
+    result = numeral(number)
+    for base, n in sorted(factors, key=lambda pair: pair[0].size):  # y · exp(x · y), not exp(x · y) · y
+        result = _mul(result, _pow(base, numeral(n)))
+    return result
