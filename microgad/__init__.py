@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from . import errors, operators
 from .anomaly import detect_anomaly
 from .autodiff import adjoints, grad
+from .checks import check_grads
 from .custom import primitive
 from .derivation import derive
 from .evaluation import evaluation_trace
@@ -60,6 +61,7 @@ __all__ = [
     "abs",
     "adjoints",
     "backward_steps",
+    "check_grads",
     "clip",
     "cos",
     "derive",

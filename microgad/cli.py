@@ -1,4 +1,4 @@
-"""The command line: ``microgad graph`` draws an expression, ``microgad doctor`` looks at the machine."""
+"""The command line: an expression drawn, stepped through, derived and checked; and a look at the machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import platform
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,10 +17,15 @@ import graphviz
 import numpy as np
 
 from . import __version__, viz
+from .checks import slopes
+from .derivation import derive
 from .errors import ExpressionError, InputError, MicrogadError
+from .evaluation import evaluation_trace
 from .expression import parse
 from .naming import literal
 from .order import topological_order
+from .steps import backward_steps, forward_steps
+from .value import Value
 from .viz.graph import SIDES
 from .viz.render import INSTALL, write
 from .viz.theme import THEMES
@@ -36,7 +41,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit code: 0, or 2 where the input was at fault."""
+    """Run a command; return the exit code: 0, 1 where a check failed, 2 where the input was at fault."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal without ∂ still gets the numbers
@@ -45,8 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 0
+    code = None
     try:
-        args.command(args)
+        code = args.command(args)
         if sys.stdout is not None:  # as where it was closed with >&-
             sys.stdout.flush()
     except BrokenPipeError:  # the reader, such as head, has seen enough
@@ -58,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MicrogadError as error:
         print(f"microgad: error: {literal(str(error))}", file=sys.stderr)
         return 2
-    return 0
+    return code or 0
 
 
 def _discard_output() -> None:
@@ -71,20 +77,54 @@ def _parser() -> _Parser:
     parser.add_argument("--version", action="version", version=f"microgad {__version__}")
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    graph = commands.add_parser(
+
+    def command(name: str, does: Callable[[argparse.Namespace], int | None], about: str, example: str) -> _Parser:
+        description = f"{about[0].upper()}{about[1:]}."
+        parser = commands.add_parser(name, help=about, description=description, epilog=f"example: {example}")
+        parser.add_argument("expression", help="such as '(x + y) * z': + - * / **, exp log tanh relu max min and more")
+        parser.add_argument("values", nargs="*", metavar="name=value", help="a number for each name")
+        parser.set_defaults(command=does)
+        return parser
+
+    graph = command(
         "graph",
-        help="draw the graph of an expression, with its gradients",
-        description="Draw the graph of an expression, and print its value and gradients.",
-        epilog="example: microgad graph '(x + y) * z' x=-2 y=5 z=-4 -o graph.svg",
+        _graph,
+        "draw the graph of an expression, with its value and gradients",
+        "microgad graph '(x + y) * z' x=-2 y=5 z=-4 -o graph.svg",
     )
-    graph.add_argument("expression", help="such as '(x + y) * z'; + - * / **, exp log tanh relu max min")
-    graph.add_argument("values", nargs="*", metavar="name=value", help="a number for each name")
     graph.add_argument(
         "-o", "--output", metavar="FILE", help=f"the picture: {' '.join(SUFFIXES)}; without it, a tree in the terminal"
     )
     graph.add_argument("--rankdir", choices=tuple(SIDES), default="LR", help="direction (default: LR)")
     graph.add_argument("--theme", choices=tuple(THEMES), default="light", help="colours (default: light)")
-    graph.set_defaults(command=_graph)
+    graph.add_argument("--highlight", metavar="NAME", help="mark every path from this variable to the result")
+    steps = command(
+        "steps",
+        _steps,
+        "show the forward and the backward pass, one node at a time",
+        "microgad steps 'exp(x*y + max(z, w))' x=0.5 y=2 z=-1 w=1",
+    )
+    steps.add_argument(
+        "--format",
+        choices=("text", "table", "markdown", "html"),
+        default="text",
+        help="the steps as text (default), or both passes as one table",
+    )
+    derive = command(
+        "derive",
+        _derive,
+        "write out the chain rule, in names, formulas and numbers",
+        "microgad derive 'exp(x*y + max(z, w))' x=0.5 y=2 z=-1 w=1 --wrt x",
+    )
+    derive.add_argument("--wrt", metavar="NAME", help="the variable to differentiate by; without it, each in turn")
+    derive.add_argument("--format", choices=("text", "latex"), default="text", help="(default: text)")
+    derive.add_argument("--digits", type=_digits, default=6, help="of the numbers, significant (default: 6)")
+    command(
+        "check",
+        _check,
+        "compare the gradients with finite differences; exit code 1 if they differ",
+        "microgad check 'tanh(w*x + b)' w=0.5 x=2 b=-1",
+    )
     doctor = commands.add_parser("doctor", help="say what is found on this machine and what to install for the rest")
     doctor.set_defaults(command=_doctor)
     return parser
@@ -92,7 +132,8 @@ def _parser() -> _Parser:
 
 def _shield(argv: Sequence[str]) -> list[str]:
     """Keep argparse from taking an expression such as ``-x * y`` for options."""
-    option = re.compile(r"-(-|-output(=.*)?|-rankdir(=.*)?|-theme(=.*)?|-help|-version|h|o.*)", re.DOTALL)
+    names = "output rankdir theme highlight wrt format digits help version"
+    option = re.compile(rf"-(-|-({names.replace(' ', '|')})(=.*)?|h|o.*)", re.DOTALL)
 
     def shield(before: str, word: str) -> str:
         if not word.startswith("-"):
@@ -108,13 +149,9 @@ def _graph(args: argparse.Namespace) -> None:
     target = None if args.output is None else Path(args.output)
     if target is not None and target.suffix.lower() not in SUFFIXES:
         raise InputError(f"{args.output}: unknown suffix {target.suffix!r}: use {', '.join(SUFFIXES)}")
-    values = _values(args.values)
-    f = parse(args.expression, **values)
+    f, leaves = _read(args)
     f.backward()
-    leaves = {node.name: node for node in topological_order(f) if node.prim is None and node.name}
-    if f.prim is not None and "f" not in leaves:
-        f.name = "f"
-    drawing = viz.draw(f, rankdir=args.rankdir, theme=args.theme)
+    drawing = viz.draw(f, rankdir=args.rankdir, theme=args.theme, highlight=args.highlight)
     if target is not None:
         _save(drawing, target)
     title = "" if f.name == args.expression.strip() else f"{args.expression.strip()} = "
@@ -122,9 +159,66 @@ def _graph(args: argparse.Namespace) -> None:
     _table(
         [["name", "data", "grad"], *([literal(name), f"{x.data:.10g}", f"{x.grad:.10g}"] for name, x in leaves.items())]
     )
+    print(f"\nwrote {target}" if target is not None else f"\n{drawing.text}")
+
+
+def _steps(args: argparse.Namespace) -> None:
+    f, _ = _read(args)
+    if args.format != "text":
+        table = evaluation_trace(f)
+        forms = {"table": table.__str__, "markdown": table.to_markdown, "html": table.to_html}
+        print(forms[args.format]())
+        return
+    for title, steps in (("forward", forward_steps(f)), ("backward", backward_steps(f))):
+        print(title if f.prim is not None else f"{title}: nothing is computed")
+        for step in steps:
+            print("  " + str(step).replace("\n", "\n  "))
+
+
+def _derive(args: argparse.Namespace) -> None:
+    f, leaves = _variables(args)
+    if args.wrt is not None and args.wrt not in leaves:
+        raise InputError(f"no variable {args.wrt!r} in the expression: it has {', '.join(leaves)}")
+    found = (derive(f, name, digits=args.digits) for name in ([args.wrt] if args.wrt is not None else leaves))
+    print("\n\n".join(each.latex if args.format == "latex" else str(each) for each in found))
+
+
+def _check(args: argparse.Namespace) -> int:
+    _, leaves = _variables(args)
+    point = [leaf.data for leaf in leaves.values()]
+    found = slopes(lambda *xs: parse(args.expression, **dict(zip(leaves, xs, strict=True))), point)
+    rows = [["name", "gradient", "finite difference", "difference", "  verdict"]]
+    for name, slope in zip(leaves, found, strict=True):
+        numbers = (slope.got, slope.expected)
+        difference = f"{abs(slope.got - slope.expected):.1g}"
+        rows.append([literal(name), *(f"{x:.10g}" for x in numbers), difference, f"  {slope.fault or 'ok'}"])
+    _table(rows)
+    return 1 if any(slope.fault for slope in found) else 0
+
+
+def _digits(text: str) -> int:
+    if not (text.isdecimal() and 1 <= int(text) <= 17):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of digits from 1 to 17")
+    return int(text)
+
+
+def _read(args: argparse.Namespace) -> tuple[Value, dict[str, Value]]:
+    """The graph of the expression, its result named f, and its variables by name."""
+    values = _values(args.values)
+    f = parse(args.expression, **values)
+    leaves = {node.name: node for node in topological_order(f) if node.prim is None and node.name}
+    if f.prim is not None and "f" not in leaves:
+        f.name = "f"
     if unused := [name for name in values if name not in leaves]:
         print(f"microgad: note: not in the expression: {literal(', '.join(unused))}", file=sys.stderr)
-    print(f"\nwrote {target}" if target is not None else f"\n{drawing.text}")
+    return f, leaves
+
+
+def _variables(args: argparse.Namespace) -> tuple[Value, dict[str, Value]]:
+    f, leaves = _read(args)
+    if not leaves:
+        raise InputError("the expression has no variable to differentiate by")
+    return f, leaves
 
 
 def _values(pairs: Sequence[str]) -> dict[str, float]:
@@ -157,7 +251,9 @@ def _save(drawing: viz.Drawing, target: Path) -> None:
 def _table(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        cells = [
+            cell.rjust(w) if 0 < i < 4 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
         print("  ".join(cells).rstrip())
 
 

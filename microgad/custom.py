@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import string
 from collections.abc import Callable, Sequence
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,7 @@ def _slots(template: str) -> int:
 def _giving_floats(name: str, rule: Callable[..., Any]) -> Callable[..., Any]:
     """A user's rule, whose ints, NumPy scalars and the like are made the floats that the engine counts on."""
 
+    @wraps(rule)
     def checked(*operands: Any) -> Any:
         result = rule(*operands)
         if type(result) is float or isinstance(result, (Node, np.ndarray)):

@@ -79,7 +79,11 @@ def _fill(template: str, texts: Sequence[str]) -> str:
 
 def undefined_derivative(node: Any, x: Any, error: Exception) -> DomainError:
     """The error of a node whose derivative by its input `x` does not exist."""
-    return DomainError(f"the derivative of {spell(node)} by {spell(x)} does not exist: {error}")
+    operands = node.operands
+    named = f"{node.name} = " if node.name else ""
+    expression = named + _fill(node.prim.text, [spell(operand) for operand in operands])
+    here = at(operands, [getattr(operand, "_data", operand) for operand in operands])
+    return DomainError(f"the derivative of {expression} by {spell(x)} does not exist{here}: {error}")
 
 
 def outside_domain(row: Any, operands: Sequence[Any], data: Sequence[Any]) -> DomainError:

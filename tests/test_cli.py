@@ -104,7 +104,7 @@ BAD = [
     (["graph", "-" * 18_000 + "x", "x=1"], "column 1: the expression is nested too deeply"),
     (["graph", "9**9**9**9"], "column 4: the number is too large"),
     (["graph", "log(x)", "x=0"], "column 1: log(x) is undefined at x = 0.0"),
-    (["graph", "x ** 0.5", "x=0"], "the derivative of x ** 0.5 by x does not exist"),
+    (["graph", "x ** 0.5", "x=0"], "the derivative of f = x ** 0.5 by x does not exist at x = 0.0: "),
     (["graph", "x\n+ +* y", "x=1"], "column 3: invalid syntax"),
     (["graph", "+".join(["x"] * 1500), "x=1"], "a graph of 1,500 nodes; a picture shows up to 1,000"),
     (["graph", "x", "x=1", "-o", "g.bmp"], "g.bmp: unknown suffix '.bmp': use .svg, .png, .pdf, .dot"),

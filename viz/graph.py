@@ -7,11 +7,11 @@ from typing import Any
 
 import graphviz
 
-from microgad.autodiff import adjoints
-from microgad.errors import DomainError, GraphSizeError, InputError, shown
-from microgad.naming import given_names, number
+from microgad.autodiff import pull
+from microgad.errors import DomainError, GraphSizeError, InputError, shown, spell
+from microgad.naming import all_names, find, given_names, number
 from microgad.node import Node
-from microgad.order import topological_order
+from microgad.order import dependents, topological_order
 from microgad.primitives import add, maximum, minimum, mul
 
 from .render import Drawing
@@ -20,13 +20,20 @@ from .theme import THEMES
 
 FONT = "DejaVu Sans,Verdana,sans-serif"  # the first comes with microgad, the second is as wide
 COMMUTATIVE = (add, mul, maximum, minimum)
-# For other rows, by rankdir: where the first and the second operand arrive, whatever the layout does with their boxes.
-SIDES = {"LR": ("nw", "sw"), "RL": ("ne", "se"), "TB": ("nw", "ne"), "BT": ("sw", "se")}
+# For other rows, by rankdir: where the first of two or three operands arrives, a third in the middle, and the last,
+# whatever the layout does with their boxes.
+SIDES = {"LR": ("nw", "w", "sw"), "RL": ("ne", "e", "se"), "TB": ("nw", "n", "ne"), "BT": ("sw", "s", "se")}
 LIMIT = 1000  # nodes; a picture of more cannot be read, and its layout takes many seconds
 
 
 def draw(
-    f: Node, *, format: str = "svg", rankdir: str = "LR", theme: str = "light", grads: bool | None = None
+    f: Node,
+    *,
+    format: str = "svg",
+    rankdir: str = "LR",
+    theme: str = "light",
+    grads: bool | None = None,
+    highlight: Node | str | None = None,
 ) -> Drawing:
     """The computation graph of `f`: every value, gradient and local derivative.
 
@@ -47,6 +54,8 @@ def draw(
     grads : bool, optional
         Whether to show gradients; by default dashes, until `f` has a gradient itself. Where a node's own
         ``grad`` holds more than this result gave it, both are shown.
+    highlight : Value or str, optional
+        A node, or its name: every path from it to `f` is marked, by colour and by thicker lines.
 
     Returns
     -------
@@ -57,7 +66,7 @@ def draw(
     Raises
     ------
     InputError
-        If `f` is no node, or a choice does not exist.
+        If `f` is no node, a choice does not exist, or the graph has no such node to highlight.
     GraphSizeError
         If the graph has too many nodes for a picture.
 
@@ -74,12 +83,30 @@ def draw(
     │   └── y = 5, grad -4
     └── z = -4, grad 3
     """
-    if not isinstance(f, Node):
-        raise InputError(f"draw shows the graph of a Value, not {shown(f)}")
+    order = drawable(f, rankdir, "draw")
     if format not in graphviz.FORMATS:
         raise InputError(f"no format {format!r}: svg, png, pdf, or another of graphviz.FORMATS")
     if theme not in tuple(THEMES):
         raise InputError(f"no theme {theme!r}: choose from {', '.join(THEMES)}")
+    names, adjoint = given_names(order), shares(order, grads)
+    source = None if highlight is None else find(order, highlight)
+    drawing = Drawing(format=format)
+    _attributes(drawing, rankdir, theme)
+    _contents(drawing, f, order, names, adjoint, rankdir, theme, source)
+    drawing.alt = sentence(f, order, names, adjoint)
+    if source is not None:
+        called = all_names(order)
+        if source not in called:
+            raise InputError(f"{spell(source)} is no node of the graph of {called[f]}")
+        drawing.alt += f" Marked: every path from {called[source]} to {called[f]}."
+    drawing.text = tree(f, names, adjoint)
+    return drawing
+
+
+def drawable(f: Any, rankdir: str, what: str) -> list[Node]:
+    """The nodes of a graph in order; an error of `what` if there is no such picture of them."""
+    if not isinstance(f, Node):
+        raise InputError(f"{what} shows the graph of a Value, not {shown(f)}")
     if rankdir not in tuple(SIDES):
         raise InputError(f"no rankdir {rankdir!r}: choose from {', '.join(SIDES)}")
     order = topological_order(f)
@@ -88,15 +115,22 @@ def draw(
             f"a graph of {len(order):,} nodes; a picture shows up to {LIMIT:,}. Draw a part of it: the loss of one "
             "sample, or one neuron"
         )
-    names = given_names(order)
-    found = _adjoints(f) if grads or (grads is None and f.grad is not None) else {}
-    adjoint = None if grads is False else found
-    drawing = Drawing(format=format)
-    _attributes(drawing, rankdir, theme)
-    _contents(drawing, f, order, names, adjoint, rankdir, theme)
-    drawing.alt = sentence(f, order, names, adjoint)
-    drawing.text = tree(f, names, adjoint)
-    return drawing
+    return order
+
+
+def shares(order: list[Node], grads: bool | None) -> dict[Node, Any] | None:
+    """What the last node's gradient gives to each: None to show none, empty for dashes.
+
+    `order` may lack its beginning: the nodes that it has get the same numbers.
+    """
+    if grads is False:
+        return None
+    if grads is None and order[-1].grad is None:
+        return {}
+    try:
+        return pull(order)
+    except DomainError:
+        return {}
 
 
 def mimebundle(node: Node) -> dict[str, Any]:
@@ -124,8 +158,11 @@ def _contents(
     adjoint: dict[Node, Any] | None,
     rankdir: str,
     theme: str,
+    source: Node | None,
 ) -> None:
     colors = THEMES[theme]
+    marked = set() if source is None else dependents(order, [source])
+    thick = {"color": colors.path, "penwidth": "3"}
     ids = {node: f"v{i}" for i, node in enumerate(order)}
     for node, id in ids.items():
         role = "result" if node is root else "leaf" if node.prim is None else "interior"
@@ -137,10 +174,12 @@ def _contents(
             fillcolor=getattr(colors, role),
             peripheries="2" if role == "result" else "1",
             margin="0.08,0.04",
+            **(thick if node in marked else {}),
         )
         if node.prim is None:
             continue
         operation = f"{id}o"
+        on_path = thick if node in marked and node is not source else {}
         shape = "circle" if len(node.op) < 3 else "ellipse"
         drawing.node(
             operation,
@@ -150,14 +189,16 @@ def _contents(
             fontsize="15",
             margin="0.03",
             ordering="in",
+            **on_path,
         )
-        drawing.edge(operation, id)
+        drawing.edge(operation, id, **on_path)
         locals_ = iter(_locals(node))
-        ordered = len(node.operands) == 2 and node.prim not in COMMUTATIVE
-        sides = iter(SIDES[rankdir] if ordered else "_" * len(node.operands))
+        ordered = len(node.operands) in (2, 3) and node.prim not in COMMUTATIVE
+        sides = iter(SIDES[rankdir][:: 4 - len(node.operands)] if ordered else "_" * len(node.operands))
         for i, x in enumerate(node.operands):
             head = {"headport": next(sides)}
             if isinstance(x, Node):
+                head |= on_path if x in marked else {}
                 drawing.edge(ids[x], operation, label=f" local {next(locals_)} ", **head)
             else:
                 drawing.node(
@@ -197,10 +238,3 @@ def _local(node: Node, x: Node) -> str:
         return number(node.edges(1.0, among={x})[0][1])
     except DomainError:
         return "undefined"
-
-
-def _adjoints(f: Node) -> dict[Node, Any]:
-    try:
-        return adjoints(f)
-    except DomainError:
-        return {}

@@ -26,29 +26,43 @@ def gradients(node: Node, root: Node, adjoint: Mapping[Node, Any] | None) -> lis
     return [f"grad {number(node.grad)}", *share]
 
 
-def tree(root: Node, names: Mapping[Node, str], adjoint: Mapping[Node, Any] | None) -> str:
-    """The graph as an indented tree, a node that is used again only named."""
-    lines: list[str] = []
+class Text(str):
+    """Text that a terminal and a notebook show as it reads, without quotes and escapes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def lines_of(root: Node) -> tuple[list[tuple[Any, str, bool]], bool]:
+    """What stands on each line of a tree, behind which branches, and if it stood above; and if there is more."""
+    lines: list[tuple[Any, str, bool]] = []
     seen: set[Node] = set()
     stack: list[tuple[Any, str, str]] = [(root, "", "")]
     while stack and len(lines) < LINES:
         x, branch, below = stack.pop()
-        if not isinstance(x, Node):
-            lines.append(f"{branch}{number(x)}")
-            continue
-        title = " ".join(part for part in (names.get(x, ""), x.op and f"({x.op})") if part)
-        again = x in seen and x.prim is not None
-        parts = [f"{branch}{title or 'value'} = {number(x._data)}", *gradients(x, root, adjoint)]
-        lines.append(", ".join([*parts, "as above"] if again else parts))
-        if not again:
+        again = isinstance(x, Node) and x in seen and x.prim is not None
+        lines.append((x, branch, again))
+        if isinstance(x, Node) and not again:
             seen.add(x)
             operands = x.operands
             for i in reversed(range(len(operands))):
                 last = i == len(operands) - 1
                 stack.append((operands[i], below + ("└── " if last else "├── "), below + ("    " if last else "│   ")))
-    if stack:
-        lines.append("… and more")
-    return "\n".join(lines)
+    return lines, bool(stack)
+
+
+def tree(root: Node, names: Mapping[Node, str], adjoint: Mapping[Node, Any] | None) -> str:
+    """The graph as an indented tree, a node that is used again only named."""
+    lines: list[str] = []
+    found, more = lines_of(root)
+    for x, branch, again in found:
+        if not isinstance(x, Node):
+            lines.append(f"{branch}{number(x)}")
+            continue
+        title = " ".join(part for part in (names.get(x, ""), x.op and f"({x.op})") if part)
+        parts = [f"{branch}{title or 'value'} = {number(x._data)}", *gradients(x, root, adjoint)]
+        lines.append(", ".join([*parts, "as above"] if again else parts))
+    return "\n".join([*lines, "… and more"] if more else lines)
 
 
 def sentence(root: Node, order: list[Node], names: Mapping[Node, str], adjoint: Mapping[Node, Any] | None) -> str:
