@@ -16,13 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import errors, operators
-from .anomaly import detect_anomaly
 from .autodiff import adjoints, grad
-from .checks import check_grads
 from .custom import primitive
-from .derivation import derive
-from .evaluation import evaluation_trace
-from .expression import parse
 from .functions import (
     abs,
     clip,
@@ -47,12 +42,18 @@ from .functions import (
     tanh,
     where,
 )
-from .steps import backward_steps, forward_steps
-from .symbolic import formula
 from .value import Value
 
 if TYPE_CHECKING:
     from . import nn, viz
+    from .anomaly import detect_anomaly
+    from .checks import check_grads
+    from .derivation import derive
+    from .evaluation import evaluation_trace
+    from .expression import parse
+    from .serial import from_json, to_json
+    from .steps import backward_steps, forward_steps
+    from .symbolic import formula
 
 __version__ = "0.1.0"
 
@@ -73,6 +74,7 @@ __all__ = [
     "exp",
     "formula",
     "forward_steps",
+    "from_json",
     "gelu",
     "grad",
     "leaky_relu",
@@ -92,15 +94,37 @@ __all__ = [
     "step",
     "swish",
     "tanh",
+    "to_json",
     "viz",
     "where",
 ]
 
 
+_HOME = {  # of what is loaded when it is first used
+    "backward_steps": "steps",
+    "check_grads": "checks",
+    "derive": "derivation",
+    "detect_anomaly": "anomaly",
+    "evaluation_trace": "evaluation",
+    "formula": "symbolic",
+    "forward_steps": "steps",
+    "from_json": "serial",
+    "parse": "expression",
+    "to_json": "serial",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name in ("nn", "viz"):  # loaded when used
+    if name in ("nn", "viz"):
         return import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 operators.show.append(lambda node: import_module(f"{__name__}.viz").mimebundle(node))

@@ -28,6 +28,12 @@ class Node:
         super().__init_subclass__(**kwargs)
         ranks[cls] = ranks[cls.__mro__[1]] if rank is None else rank
 
+    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:  # a pickle does not keep what EMPTY is
+        for slot, x in state[1].items():
+            setattr(self, slot, x)
+        if self.prim is None or len(self.prim.partials or self.prim.vjp) != 2:
+            self.b = EMPTY
+
     @property
     def operands(self) -> tuple[Any, ...]:
         """What the operation was given, in order: nodes, and plain numbers as floats."""

@@ -8,6 +8,7 @@ PyTorch: relu'(0) = abs'(0) = 0; a tie of maximum or minimum gives half to each;
 
 from __future__ import annotations
 
+import copyreg
 import math
 import sys
 from collections.abc import Callable
@@ -114,5 +115,13 @@ elu = elementwise("elu", lambda x, alpha: x if x > 0.0 else alpha * math.expm1(x
                    lambda y, x, alpha: exp(where(greater(x, 0.0), 0.0, x)) - 1.0),
                   lambda x, alpha: np.where(np.greater(x, 0.0), x, alpha * np.expm1(np.minimum(x, 0.0))))
 # fmt: on
+
+
+def by_name(name: str) -> Primitive:
+    """The row of that name, which is what a copied or pickled row becomes again."""
+    return TABLE[name]
+
+
+copyreg.pickle(Primitive, lambda row: (by_name, (row.name,)))
 
 TABLE: dict[str, Primitive] = {row.name: row for row in list(vars().values()) if isinstance(row, Primitive)}

@@ -15,6 +15,7 @@ import pytest
 import microgad as mg
 from microgad import Value
 from microgad.errors import DomainError, GraphCutError, InputError, InteriorError, MicrogadError
+from microgad.order import topological_order
 from microgad.primitives import TABLE
 
 
@@ -104,6 +105,19 @@ def test_errors_are_also_of_the_kinds_that_python_would_raise():
     assert issubclass(DomainError, ValueError)
     assert issubclass(InputError, TypeError)
     assert all(issubclass(kind, MicrogadError) for kind in (InteriorError, DomainError, InputError, GraphCutError))
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_a_copy_of_a_graph_computes_the_same_apart_from_it(duplicate):
+    x = Value(2.0, "x")
+    f = mg.exp(x * x) - x.relu() * math.nan + mg.where(x > 1, x, 2.0)
+    twin = duplicate(f)
+    pairs = list(zip(topological_order(f), topological_order(twin), strict=True))
+    assert all(a is not b and a.prim is b.prim and len(a.operands) == len(b.operands) for a, b in pairs)
+    f.backward()
+    assert all(b.grad is None for _, b in pairs)
+    twin.backward()
+    assert [repr(a) for a, _ in pairs] == [repr(b) for _, b in pairs]
 
 
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
