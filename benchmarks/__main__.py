@@ -46,8 +46,9 @@ def main() -> None:
     print()
     print(f"Python {platform.python_version()} ({platform.python_implementation()}), {os.cpu_count()} CPUs")
     print(
-        f"A ratio is the median over the rounds ({options.rounds}) of one time divided by the other: "
-        "in moons micrograd's by microgad's\n(more is better), in op microgad's by a plain float's (less is better). "
+        f"A ratio is the median over the rounds ({options.rounds}) of one time divided by the other: in moons "
+        "micrograd's by microgad's\n(more is better), in op microgad's by a plain float's, in steps that of all steps "
+        "by that of backward (less is better).\n"
         f"Settled: gc off, after {SETTLING} rounds that are not counted."
     )
 

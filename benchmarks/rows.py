@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
+import random
 import subprocess
 import sys
 import tracemalloc
@@ -18,6 +19,7 @@ from time import perf_counter
 from typing import Any
 
 import microgad as mg
+from microgad.order import topological_order
 
 from .moons import Demo, check_agreement
 from .timing import collector, duel
@@ -91,6 +93,40 @@ def operation(on_values: str, on_floats: str, rounds: int) -> Iterator[Line]:
     yield Line(f"op {on_values}", found.ratios(ours_over_theirs=True), "x", 35, medians)
 
 
+def stepping(name: str, graph: Callable[[], mg.Value], rounds: int) -> Iterator[Line]:
+    """Every step of the backward pass over a graph, kept in a list, in units of the backward pass itself."""
+    root = graph()
+    nodes = len(topological_order(root))
+    found = duel(lambda: list(mg.backward_steps(root)), root.backward, rounds, collecting=True)
+    ours, theirs = found.milliseconds()
+    medians = f"{nodes:,} nodes: steps {ours:.1f} ms, backward {theirs:.1f} ms"
+    yield Line(f"steps, {name}", found.ratios(ours_over_theirs=True), "x", 5, medians)
+
+
+def sample() -> mg.Value:
+    """The loss of one sample of the moons demo."""
+    demo = Demo(mg.Value, zero=None)
+    return (1 - demo.labels[0] * demo.score(demo.points[0])).relu()
+
+
+def mixture() -> mg.Value:
+    """10,000 operations of many kinds, most results used more than once."""
+    draw = random.Random(0)
+    values = [mg.Value(draw.uniform(-1, 1)) for _ in range(10)]
+    for i in range(10_000):
+        a, b = draw.choices(values[-10:], k=2)
+        values.append((a + b, a * b, a - b, a.tanh(), a.relu(), a * 0.5, a / (b * b + 1.0), a.sigmoid())[i % 8])
+    return sum(values[-10:], start=mg.Value(0.0))
+
+
+def sums() -> mg.Value:
+    """10,000 additions of one leaf: the backward pass does least here."""
+    x = total = mg.Value(0.5)
+    for _ in range(10_000):
+        total = total + x
+    return total
+
+
 def chain() -> mg.Value:
     x = mg.Value(1.0)
     for _ in range(NODES):
@@ -157,6 +193,9 @@ ROWS: dict[str, Callable[[int], Iterator[Line]]] = {
     "div": partial(operation, "a / b", "a / b"),
     "pow": partial(operation, "a ** 2", "a ** 2"),
     "tanh": partial(operation, "a.tanh()", "tanh(a)"),
+    "steps-sample": partial(stepping, "sample", sample),
+    "steps-mixture": partial(stepping, "mixture", mixture),
+    "steps-sums": partial(stepping, "sums", sums),
     "memory": memory,
     "import": importing,
 }

@@ -188,13 +188,11 @@ def _differences(
         except (ValueError, ArithmeticError) as error:  # past the end of the domain
             odd, even, outside = [], [], error
             continue
-        odd_above, odd = odd, _extrapolated(slope, odd, 2)
-        even_above, even = even, _extrapolated(jump, even, 1)
+        odd, even = _extrapolated(slope, odd, 2), _extrapolated(jump, even, 1)
         rounding = max(noise, HALF_UNIT * abs(right), HALF_UNIT * abs(left)) / step
-        if odd_above:
+        if len(odd) > 1:
             off, k = min(
-                (max(abs(odd[k] - odd_above[k - 1]), abs(even[k] - even_above[k - 1]), rounding), k)
-                for k in range(1, len(odd))
+                (max(abs(odd[k] - odd[k - 1]), abs(even[k] - even[k - 1]), rounding), k) for k in range(1, len(odd))
             )
             rows.append((odd[k], even[k], off))
             best = min(best, max(off, abs(even[k])))
@@ -238,7 +236,7 @@ def _verdict(got: float, rows: list[tuple[float, float, float]], outside: Any, r
         fault = "finite differences do not settle here, as near a kink, at a jump, or where f is mostly noise"
         if abs(jump) > 4.0 * (off + off_too):
             expected, uncertainty = slope, abs(jump)
-            left, right = (z if abs(z) > off + off_too else 0.0 for z in (slope - jump, slope + jump))
+            left, right = (z if abs(z) > tolerance else 0.0 for z in (slope - jump, slope + jump))
             fault = f"a kink: the slope is {left:.6g} from the left and {right:.6g} from the right; move the point"
     elif not abs(got - expected) <= tolerance + uncertainty:
         fault = "wrong"

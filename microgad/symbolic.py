@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .autodiff import pull
@@ -110,7 +110,8 @@ def formula(f: Node, wrt: Node | str | None = None) -> Formula:
     if x is None:
         for node in order:
             if node not in written:
-                written[node] = as_written(node, written)
+                assert node.prim is not None
+                written[node] = apply(node.prim, *_parts(node, written))
         found = written[f]
     else:
         if x not in written or written[x].number is not None:
@@ -128,9 +129,13 @@ def leaf_symbols(order: Sequence[Node]) -> dict[Node, Expr]:
 
 
 def as_written(node: Node, written: Mapping[Node, Expr]) -> Expr:
-    """The formula of one operation on what its operands are called."""
+    """The formula of one operation on what its operands are called, with a factor 1 or a summand 0 where it had one."""
     assert node.prim is not None
-    return apply(node.prim, *(written[x] if isinstance(x, Node) else numeral(x) for x in node.operands))
+    return apply(node.prim, *(replace(part, number=None, opposite=None) for part in _parts(node, written)))
+
+
+def _parts(node: Node, written: Mapping[Node, Expr]) -> list[Expr]:
+    return [written[x] if isinstance(x, Node) else numeral(x) for x in node.operands]
 
 
 def _guard_size(order: Sequence[Node], x: Node | None) -> None:
@@ -262,7 +267,7 @@ def _mul(a: Expr, b: Expr) -> Expr:
             return other if one.number == 1.0 else _neg(other)
     if a.opposite is not None:
         return _neg(_mul(a.opposite, b))
-    return _fill(TABLE["mul"], [a, b], (PRODUCT, PRODUCT), (PRODUCT, PRODUCT), (FRACTION, FRACTION))
+    return _fill(TABLE["mul"], [a, b], (PRODUCT, PRODUCT), (SIGN, SIGN), (FRACTION, FRACTION))
 
 
 def _div(a: Expr, b: Expr) -> Expr:
@@ -270,7 +275,7 @@ def _div(a: Expr, b: Expr) -> Expr:
         return a
     if a.opposite is not None:
         return _neg(_div(a.opposite, b))
-    return _fill(TABLE["div"], [a, b], (PRODUCT, FRACTION), (PRODUCT, SUM), (FRACTION, SUM))
+    return _fill(TABLE["div"], [a, b], (PRODUCT, FRACTION), (SIGN, SUM), (FRACTION, SUM))
 
 
 def _pow(a: Expr, b: Expr) -> Expr:
