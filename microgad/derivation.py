@@ -12,7 +12,6 @@ from .node import Node
 from .order import dependents, topological_order
 from .symbolic import (
     FRACTION,
-    PRODUCT,
     SIGN,
     SUM,
     Expr,
@@ -32,6 +31,8 @@ PATHS, FACTORS = 8, 48  # more paths than the one, or factors in all, are shown 
 LIMIT = 1000  # nodes on the paths; nobody reads a longer derivation
 DEFINED = 30  # computed nodes; how more of them are computed is for evaluation_trace to say
 TERMS = 6  # of one node's sum that are written out
+WIDTH = 88  # characters of a sum on one line
+Side = Sequence[Expr]  # of an equation: summands
 
 
 class _Link(NamedTuple):
@@ -113,12 +114,13 @@ class _Derivation:
         self.symbols = {node: as_leaves.get(node, symbol(name)) for node, name in self.names.items()}
 
     def written(self) -> Formula:
-        whole = partial(self.names[self.f], self.names[self.x])
+        top, bottom = self.names[self.f], self.names[self.x]
+        whole = partial(top, bottom)
         if self.x is self.f:
-            return _formula([_inline(whole, [numeral(1.0)])])
-        if self.f not in set(self.nodes):
-            why = f"no path leads from {self.names[self.x]} to {self.names[self.f]}"
-            return _formula([_inline(whole, [numeral(0.0)]), (f"\n{why}", "")])
+            return _formula([_inline(whole, [[numeral(1.0)]])])
+        if not self.nodes:
+            why = r"&\text{no path leads there}"
+            return _formula([_inline(whole, [[numeral(0.0)]]), (f"\nno path leads from {bottom} to {top}", why)])
         on_paths = set(self.nodes)
         links = {node: self.links(node, on_paths) for node in self.nodes if node is not self.x}
         adjoints = {
@@ -126,21 +128,22 @@ class _Derivation:
         }
         paths, factors = self.size(links)
         lines = self.definitions()
+        sides: list[Side] = []
         if paths <= PATHS and factors <= FACTORS:
-            sides = [*self.along_paths(links), adjoints[self.x]]
-            sides = [side for i, side in enumerate(sides) if i == 0 or side.text != sides[i - 1].text]
+            sides = [*self.along_paths(links), [adjoints[self.x]]]
+            sides = [side for i, side in enumerate(sides) if i == 0 or _text(side) != _text(sides[i - 1])]
             lines.append(_stacked(whole, sides))
         else:
-            sides = []
-            ends = f"from {self.names[self.x]} to {self.names[self.f]}"
-            lines.append((f"{_many(paths)} paths lead {ends}; node by node:\n", ""))
+            note = rf"&\text{{{_many(paths)} paths; node by node:}}"
+            lines.append((f"{_many(paths)} paths lead from {bottom} to {top}; node by node:\n", note))
             lines += self.node_by_node(links, adjoints)
         try:
             simplified = formula(self.f, self.x)
         except GraphSizeError:
             simplified = None
-        if simplified is not None and simplified not in [side.text for side in sides]:
-            lines.append((f"\nsimplified: {whole.text} = {simplified}", f"{whole.latex} &= {simplified.latex}"))
+        if simplified is not None and simplified not in map(_text, sides):
+            row = rf"\text{{simplified: }} {whole.latex} &= {simplified.latex}"
+            lines.append((f"\nsimplified: {whole.text} = {simplified}", row))
         return _formula(lines)
 
     def links(self, node: Node, on_paths: set[Node]) -> list[_Link]:
@@ -172,7 +175,7 @@ class _Derivation:
                 factors[node] = sum(factors[link.input] + paths[link.input] for link in links[node])
         return paths[self.f], factors[self.f]
 
-    def along_paths(self, links: Mapping[Node, list[_Link]]) -> list[Expr]:
+    def along_paths(self, links: Mapping[Node, list[_Link]]) -> list[Side]:
         """The sum over the paths of the products along them: as derivatives, as formulas, as numbers."""
         products: list[list[_Link]] = []
         stack: list[tuple[Node, list[_Link]]] = [(self.f, [])]
@@ -182,9 +185,11 @@ class _Derivation:
                 products.append(path)
             else:
                 stack += [(link.input, [*path, link]) for link in reversed(links[node])]
-        sides = [_sum_of_products([[link.partial for link in path] for path in products])]
-        sides.append(_sum_of_products([[link.rule for link in path] for path in products]))
-        sides.append(_sum_of_products([[numeral(link.local, self.digits) for link in path] for path in products]))
+        sides = [
+            _products([[link.partial for link in path] for path in products]),
+            _products([[link.rule for link in path] for path in products]),
+            _products([[numeral(link.local, self.digits) for link in path] for path in products]),
+        ]
         return sides if len(products) > 1 or len(products[0]) > 1 else sides[1:]
 
     def node_by_node(self, links: Mapping[Node, list[_Link]], adjoints: Mapping[Node, Expr]) -> list[tuple[str, str]]:
@@ -194,56 +199,69 @@ class _Derivation:
         for node in reversed(self.nodes):
             for link in links.get(node, []):
                 users[link.input].append((node, link))
-        lines = [_inline(partial(top, top), [numeral(1.0)])]
+        lines = [_inline(partial(top, top), [[numeral(1.0)]])]
         for node in reversed(self.nodes[:-1]):
             some = users[node][:TERMS]
             more = len(users[node]) - len(some)
-            chain = _sum_of_products([[partial(top, self.names[user]), link.partial] for user, link in some], more)
+            chain = _products([[partial(top, self.names[user]), link.partial] for user, link in some], more)
             numbers = [[adjoints[user], numeral(link.local, self.digits)] for user, link in some]
-            lines.append(
-                _inline(partial(top, self.names[node]), [chain, _sum_of_products(numbers, more), adjoints[node]])
-            )
+            sides = [chain, _products(numbers, more), [adjoints[node]]]
+            lines.append(_inline(partial(top, self.names[node]), sides))
         return lines
 
     def definitions(self) -> list[tuple[str, str]]:
-        """How each node is computed, if that is not too much to say here."""
-        computed = [node for node in self.order if node.prim is not None]
-        if len(computed) > DEFINED:
+        """How what the derivation mentions is computed, down to x, if that is not too much to say here."""
+        needed = {node for node in self.nodes if node is not self.x}
+        for node in reversed(self.order):
+            if node in needed:
+                needed.update(y for y in node.inputs if y is not self.x and y.prim is not None)
+        if len(needed) > DEFINED:
             return []
-        lines = [_inline(symbol(self.names[node]), [as_written(node, self.symbols)]) for node in computed]
-        return [*lines, ("", "")]
+        lines = [(node, as_written(node, self.symbols)) for node in self.order if node in needed]
+        return [*(_inline(symbol(self.names[node]), [[written]]) for node, written in lines), ("", "")]
 
 
-def _sum_of_products(products: Sequence[Sequence[Expr]], more: int = 0) -> Expr:
-    """Products joined by +, with every factor, a 1 too; after them how many `more` there are."""
-    sides: list[str] = []
-    for style, dot in enumerate((" · ", r" \cdot ")):
-        terms = []
-        for k, factors in enumerate(products):
-            least = [SIGN if k == 0 else PRODUCT, *[FRACTION] * (len(factors) - 1)]
-            if len(factors) == 1 and len(products) == 1:
-                least = [SUM]
-            terms.append(dot.join(enclosed(x, style, need) for x, need in zip(factors, least, strict=True)))
-        if more:
-            terms.append(rf"\dots\ (\text{{{more:,} more}})" if style else f"… ({more:,} more)")
-        sides.append(" + ".join(terms))
-    return Expr(sides[0], sides[1])
+def _products(products: Sequence[Sequence[Expr]], more: int = 0) -> Side:
+    """A sum of products, with every factor, a 1 too; after them how many `more` there are."""
+    alone = len(products) == len(products[0]) == 1
+    terms = []
+    for k, factors in enumerate(products):
+        first = SUM if alone else SIGN if k == 0 and factors[0].number is not None else FRACTION
+        least = [first, *[FRACTION] * (len(factors) - 1)]
+        text, latex = (
+            dot.join(enclosed(x, style, need) for x, need in zip(factors, least, strict=True))
+            for style, dot in enumerate((" · ", r" \cdot "))
+        )
+        terms.append(Expr(text, latex))
+    if more:
+        terms.append(Expr(f"… ({more:,} more)", rf"\dots\ (\text{{{more:,} more}})"))
+    return terms
+
+
+def _text(side: Side, plus: str = " + ") -> str:
+    return plus.join(term.text for term in side)
+
+
+def _latex(side: Side, plus: str = " + ") -> str:
+    return plus.join(term.latex for term in side)
+
+
+def _inline(left: Expr, sides: Sequence[Side]) -> tuple[str, str]:
+    """One line: left = side = side."""
+    return " = ".join([left.text, *map(_text, sides)]), f"{left.latex} &= {' = '.join(map(_latex, sides))}"
+
+
+def _stacked(left: Expr, sides: Sequence[Side]) -> tuple[str, str]:
+    """A line for each side, the signs = below each other; of a side that is too wide, one for each summand."""
+    pad = "\n" + " " * len(left.text)
+    wide = [len(_text(side)) > WIDTH for side in sides]
+    lines = [_text(side, f"{pad} + " if w else " + ") for side, w in zip(sides, wide, strict=True)]
+    rows = [_latex(side, r" \\ &\quad + " if w else " + ") for side, w in zip(sides, wide, strict=True)]
+    return left.text + pad.join(f" = {x}" for x in lines), left.latex + r" \\ ".join(f" &= {x}" for x in rows)
 
 
 def _many(count: int) -> str:
-    return f"{count:,}" if count < 10**15 else f"About 10 to the power of {len(str(count)) - 1}"
-
-
-def _inline(left: Expr, sides: Sequence[Expr]) -> tuple[str, str]:
-    """One line: left = side = side."""
-    text = " = ".join([left.text, *(side.text for side in sides)])
-    return text, f"{left.latex} &= {' = '.join(side.latex for side in sides)}"
-
-
-def _stacked(left: Expr, sides: Sequence[Expr]) -> tuple[str, str]:
-    """A line for each side, the signs = below each other."""
-    text = f"\n{' ' * len(left.text)}".join(f" = {side.text}" for side in sides)
-    return left.text + text, left.latex + r" \\ ".join(f" &= {side.latex}" for side in sides)
+    return f"{count:,}" if count < 10**15 else f"about 10 to the power of {len(str(count)) - 1}"
 
 
 def _formula(lines: Sequence[tuple[str, str]]) -> Formula:

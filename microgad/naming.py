@@ -28,6 +28,7 @@ def given_names(order: Sequence[Node]) -> dict[Node, str]:
     shell = getattr(builtins, "get_ipython", lambda: None)()
     hidden = {"In", "Out", *getattr(shell, "user_ns_hidden", ())}
     variables = [(k, x) for k, x in list(getattr(shell, "user_ns", {}).items()) if k not in hidden and k[:1] != "_"]
+    variables.sort(key=lambda pair: len(pair[0]))  # of several names the shortest: not the one of a loop's variable
     for name, x in [*variables, *_elements(variables)]:
         if isinstance(x, Node):
             names.setdefault(x, literal(name))
@@ -45,7 +46,8 @@ def _elements(variables: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
 
 def all_names(order: Sequence[Node]) -> dict[Node, str]:
     """A name for every node, each different: the given one, f for the result, v1, v2 … in order of evaluation."""
-    given = given_names(order)
+    inside = set(order)
+    given = {node: name for node, name in given_names(order).items() if node in inside}
     if order[-1] not in given and "f" not in given.values():
         given[order[-1]] = "f"
     taken, shown_already = set(given.values()), set()
