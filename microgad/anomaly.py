@@ -33,7 +33,7 @@ def detect_anomaly() -> Iterator[None]:
     >>> with mg.detect_anomaly():
     ...     y = mg.exp(x) - 1.0
     Traceback (most recent call last):
-    microgad.errors.AnomalyError: exp(x) is inf, the first number that is not finite at x = 1000.0
+    microgad.errors.AnomalyError: exp(x) is inf at x = 1000.0
     """
     watcher = _Watcher()
     with _LOCK:
@@ -63,7 +63,7 @@ class _Watcher:
         """Called with each new node."""
         if self.thread == threading.get_ident() and not math.isfinite(node._data):
             given = at(node.operands, [getattr(x, "_data", x) for x in node.operands])
-            raise AnomalyError(f"{spell(node)} is {node._data!r}, the first number that is not finite{given}")
+            raise AnomalyError(f"{spell(node)} is {node._data!r}{given}")
 
     def flowed(self, node: Node, upstream: Any, edges: list[tuple[Node, Any, Any]]) -> None:
         """Called with each step back from a node to its inputs; a leaf has none."""

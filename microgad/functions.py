@@ -282,7 +282,7 @@ def gelu(x: Any, approximate: str = "none") -> Any:
     if approximate == "none":
         return rows.gelu(x)
     if approximate == "tanh":
-        return 0.5 * x * (1.0 + rows.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+        return 0.5 * x * (1.0 + rows.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * x * x))))
     raise InputError(f"gelu is exact, approximate='none', or approximate='tanh', not {approximate!r}")
 
 

@@ -16,15 +16,17 @@ class Hook:
         if not callable(function):
             raise InputError(f"a hook is a function of the gradient, not {shown(function)}")
         self._node, self._function = node, function
-        hooks.setdefault(node, []).append(function)
+        hooks.setdefault(node, []).append(self)
 
     def remove(self) -> None:
         """End it; a second time does nothing."""
-        functions = hooks.get(self._node, [])
-        if self._function in functions:
-            functions.remove(self._function)
-        if not functions:
-            hooks.pop(self._node, None)
+        left = [hook for hook in hooks.pop(self._node, []) if hook is not self]  # a new list: one may be under way
+        if left:
+            hooks[self._node] = left
+
+    def __call__(self, gradient: Any) -> Any:
+        """What the function says to a gradient."""
+        return self._function(gradient)
 
     def __enter__(self) -> Hook:
         return self

@@ -108,7 +108,10 @@ class Node:
         for node in reversed(order):
             if hooked and node in hooked:
                 for hook in hooked[node]:
+                    marks = [x.mark for x in order]  # a hook may walk a graph of its own over these nodes
                     changed = hook(node.mark)
+                    for x, mark in zip(order, marks, strict=True):
+                        x.mark = mark
                     node.mark = node.mark if changed is None else type(node).constant(changed)
             row = node.prim
             if row is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable
 from numbers import Complex, Real
@@ -185,10 +186,15 @@ class Arithmetic(Node, rank=-1):
         raise InputError(f"np.{name} records no graph; these do: {known}")
 
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
-        ours = {"clip": functions.clip, "where": functions.where}
-        if function.__name__ not in ours:
-            raise InputError(f"np.{function.__name__} records no graph: take .data where only the number is wanted")
-        return ours[function.__name__](*args, **kwargs)  # type: ignore[operator]
+        ours: dict[str, Any] = {"clip": functions.clip, "where": functions.where}
+        spelled = {"a_min": "low", "a_max": "high", "min": "low", "max": "high"}
+        try:
+            given = {spelled.get(name, name): x for name, x in kwargs.items()}
+            inspect.signature(ours[function.__name__]).bind(*args, **given)
+        except (KeyError, TypeError):
+            advice = "take .data where only the number is wanted"
+            raise InputError(f"np.{function.__name__} records no graph: {advice}") from None
+        return ours[function.__name__](*args, **given)
 
     def __format__(self, spec: str) -> str:
         return format(self._data, spec) if spec else repr(self)

@@ -38,16 +38,22 @@ class Primitive:
         """The result on numbers or arrays; a new node where an operand is a node."""
         if self.partials and len(operands) != len(self.partials):
             raise InputError(f"{self.name} takes {len(self.partials)} operands, not {len(operands)}")
-        kind, top, numbers = None, -1, True
+        kind, top, floats, numbers = None, -1, True, True
         for x in operands:
             if type(x) is not float:
-                rank = ranks.get(type(x), -1)
+                floats, rank = False, ranks.get(type(x), -1)
                 numbers = numbers and isinstance(x, (float, int))
                 if rank > top:
                     kind, top = type(x), rank
         if kind is not None:
             return self.bind(kind, operands)
-        return self.on_floats(operands, operands) if numbers else self.array(*operands, **self.params)
+        if not numbers:
+            return self.array(*operands, **self.params)
+        try:
+            operands = operands if floats else tuple(map(float, operands))
+        except OverflowError:
+            raise InputError(f"{self.name} of an integer that is too large for a float") from None
+        return self.on_floats(operands, operands)
 
     def bind(self, kind: Any, operands: Sequence[Any]) -> Any:
         """A new node of class `kind`; the numbers among its operands are kept as floats."""

@@ -32,7 +32,7 @@ def _pow(a: float, b: float) -> float:
 def _exp_of_minus_abs(x: Any) -> tuple[Any, Any]:
     """Where `x` is positive, and e to the power of minus its size, which cannot overflow."""
     positive = np.real(x) > 0.0
-    return positive, np.exp(np.where(positive, -x, x))
+    return positive, np.exp(np.where(positive, -1.0 * x, x))
 
 
 def _sigmoid(x: Any) -> Any:
@@ -47,7 +47,7 @@ def _softplus(x: Any) -> Any:
 
 def _each(rule: Callable[[float], float]) -> Callable[[Any], Any]:
     """A rule on arrays that NumPy lacks, number by number."""
-    return lambda x: np.vectorize(rule, otypes=[np.result_type(x, np.float32)])(x)
+    return lambda x: np.vectorize(rule, otypes=[np.result_type(np.asarray(x).dtype, np.float32)])(x)
 
 
 # fmt: off
@@ -85,7 +85,7 @@ minimum = elementwise("minimum", lambda a, b: a if a < b or a != a else b,
                        lambda y, a, b: greater(a, b) + 0.5 * equal(a, b)), np.minimum,
                       label="min", text="min({}, {})", latex=r"\min\left({}, {}\right)")
 clip = elementwise("clip", lambda x, low, high: minimum.scalar(maximum.scalar(x, low), high),
-                   (lambda y, x, low, high: equal(y, x),  # and where low > high, y is high:
+                   (lambda y, x, low, high: equal(y, x) * (1.0 - greater(low, high)),  # where low > high, y is high
                     lambda y, x, low, high: greater(y, x) * (1.0 - greater(low, high)),
                     lambda y, x, low, high: maximum(greater(x, y), greater(low, high))), np.clip)
 sign = elementwise("sign", lambda x: 1.0 if x > 0.0 else -1.0 if x < 0.0 else x, (0.0,), np.sign)
@@ -101,18 +101,18 @@ sigmoid = elementwise("sigmoid", lambda x: 1.0 / (1.0 + math.exp(-x)) if x > 0.0
                       (lambda y, x: y * (1.0 - y),), _sigmoid, latex=r"\sigma\left({}\right)")
 softplus = elementwise("softplus", lambda x: (x if x > 0.0 else 0.0) + math.log1p(math.exp(-math.fabs(x))),
                        (lambda y, x: sigmoid(x),), _softplus)
-silu = elementwise("silu", lambda x: x * sigmoid.scalar(x), (lambda y, x: sigmoid(x) * (1.0 + x - y),),
+silu = elementwise("silu", lambda x: x * sigmoid.scalar(x), (lambda y, x: sigmoid(x) * (1.0 + (x - y)),),
                    lambda x: x * _sigmoid(x))
-gelu = elementwise("gelu", lambda x: 0.5 * x * (1.0 + math.erf(x * SQRT_HALF)), (
+gelu = elementwise("gelu", lambda x: 0.5 * x * math.erfc(-x * SQRT_HALF), (
     lambda y, x: 0.5 * (1.0 + erf(x * SQRT_HALF)) + x * exp(-0.5 * (x * x)) / math.sqrt(2.0 * PI),),
-    lambda x: 0.5 * x * (1.0 + erf.array(x * SQRT_HALF)))
+    lambda x: 0.5 * x * _each(math.erfc)(x * -SQRT_HALF))
 leaky_relu = elementwise("leaky_relu", lambda x, slope: x if x > 0.0 else slope * x,
                          (lambda y, x, slope: where(greater(x, 0.0), 1.0, slope),
                           lambda y, x, slope: where(greater(x, 0.0), 0.0, x)),
-                         lambda x, slope: np.where(np.greater(x, 0.0), x, slope * x))
-elu = elementwise("elu", lambda x, alpha: x if x > 0.0 else alpha * math.expm1(x),
+                         lambda x, slope: np.where(np.greater(x, 0.0), x, slope * np.minimum(x, 0.0)))
+elu: Primitive = elementwise("elu", lambda x, alpha: x if x > 0.0 else alpha * math.expm1(x),
                   (lambda y, x, alpha: where(greater(x, 0.0), 1.0, y + alpha),
-                   lambda y, x, alpha: exp(where(greater(x, 0.0), 0.0, x)) - 1.0),
+                   lambda y, x, alpha: where(greater(x, 0.0), 0.0, elu(x, 1.0))),
                   lambda x, alpha: np.where(np.greater(x, 0.0), x, alpha * np.expm1(np.minimum(x, 0.0))))
 # fmt: on
 
