@@ -13,7 +13,7 @@ import numpy as np
 from . import primitives
 from .errors import InputError, shown
 from .node import Node
-from .operators import as_float
+from .operators import OF_UFUNC, as_float
 from .primitive import Primitive, elementwise
 
 _BUILT_IN = frozenset(primitives.TABLE)
@@ -45,8 +45,9 @@ def primitive(
         `DomainError`.
     partials : callable, float, or sequence of them
         For each operand the local derivative: a constant, or a function ``(out, *operands)``. It has to be written in
-        operators and functions of microgad, as in ``lambda y, x: 3 * x**2``, never in those of ``math`` or with an
-        ``if`` on a number (use `where`): then it gives numbers in a backward pass, and a graph in a second derivative.
+        operators and functions of microgad, as in ``lambda y, x: 3 * x**2``, never in those of ``math``, and it may
+        not decide by ``if`` or ``x > 0`` but by `where` and `greater`: then it gives numbers in a backward pass, and
+        in a second derivative a graph that decides anew.
     array : callable, optional
         The rule on NumPy arrays; by default `forward`, number by number.
     label : str, optional
@@ -100,6 +101,8 @@ def primitive(
         **fields,
     )
     primitives.TABLE[name] = row
+    if isinstance(array, np.ufunc):
+        OF_UFUNC.setdefault(array, row)  # np.log1p(x) records the row whose rule on arrays it is
     return row
 
 
@@ -107,7 +110,7 @@ def _fits(what: str, rule: Callable[..., Any], given: int) -> None:
     try:
         inspect.signature(rule).bind(*range(given))
     except TypeError:
-        raise InputError(f"{what} has to take {given} arguments") from None
+        raise InputError(f"{what} has to take {given} argument{'s' * (given > 1)}") from None
     except ValueError:  # written in C, without a signature
         pass
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .autodiff import pull
-from .errors import GraphSizeError, InputError, shown
-from .naming import all_names, find, literal
+from .errors import GraphSizeError
+from .naming import find, literal
 from .node import Node
-from .order import dependents, topological_order
+from .order import dependents
+from .steps import View
 from .symbolic import (
     FRACTION,
     SIGN,
@@ -55,8 +56,8 @@ def derive(f: Node, wrt: Node | str, *, digits: int = 6) -> Formula:
     f : Value
         The result.
     wrt : Value or str
-        The node to differentiate by, or its name. A name with a small number, as in ∂q/∂x⁽²⁾, is the second place
-        where x stands in q.
+        The node to differentiate by, or its name. A small number, as in ∂q/∂x⁽²⁾, makes it the derivative by the
+        second place where x stands in q, and by nothing else.
     digits : int
         Significant digits of the numbers; with 17 they evaluate to the derivative to the last place.
 
@@ -90,9 +91,8 @@ def derive(f: Node, wrt: Node | str, *, digits: int = 6) -> Formula:
     <BLANKLINE>
     simplified: ∂f/∂x = z
     """
-    if not isinstance(f, Node):
-        raise InputError(f"derive is about a Value, not {shown(f)}")
-    order = topological_order(f)
+    view = View(f, "derivations", None)
+    order = view.order
     x = find(order, wrt)
     on_paths = dependents(order, [x]).intersection([*order, x])
     nodes = [node for node in order if node in on_paths]
@@ -101,15 +101,16 @@ def derive(f: Node, wrt: Node | str, *, digits: int = 6) -> Formula:
             f"{len(nodes):,} nodes lie on the paths; a derivation shows up to {LIMIT:,}. Derive a part of the graph, "
             "such as the loss of one sample; mg.adjoints(f) has the numbers"
         )
-    return _Derivation(f, x, order, nodes, digits).written()
+    return _Derivation(view, x, nodes, digits).written()
 
 
 class _Derivation:
     """One derivation, and what its lines need to know of the graph."""
 
-    def __init__(self, f: Node, x: Node, order: Sequence[Node], nodes: Sequence[Node], digits: int) -> None:
-        self.f, self.x, self.order, self.nodes, self.digits = f, x, order, nodes, digits
-        self.names = {x: literal(str(x.name or "x")), **all_names(order)}
+    def __init__(self, view: View, x: Node, nodes: Sequence[Node], digits: int) -> None:
+        self.view, self.order, self.x, self.nodes, self.digits = view, view.order, x, nodes, digits
+        self.f, order = view.order[-1], view.order
+        self.names = {x: literal(str(x.name or "x")), **view.names}
         as_leaves = {leaf: expr for leaf, expr in leaf_symbols(order).items() if leaf is not x}
         self.symbols = {node: as_leaves.get(node, symbol(name)) for node, name in self.names.items()}
 
@@ -160,8 +161,7 @@ class _Derivation:
             rule: Any = node.prim.partials[i]
             if callable(rule):
                 rule = rule(stand_ins[node], *(stand_ins[y] if isinstance(y, Node) else y for y in operands))
-            places = [k for k, y in enumerate(operands) if y is x]
-            place = places.index(i) + 1 if len(places) > 1 else 0
+            place = self.view.place(node, x, sum(y is x for y in operands[: i + 1]))
             _, local, _ = next(edges)
             found.append(_Link(x, partial(self.names[node], self.names[x], place), collect(rule, names), local))
         return found

@@ -404,3 +404,40 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     5.0
     """
     return rows.where(condition, a, b)
+
+
+def greater(a: Any, b: Any) -> Any:
+    """1 where `a` is greater than `b`, otherwise 0, elementwise, and its derivative is 0.
+
+    Unlike ``a > b``, which is a bool of Python's, it records a node where an operand is one: a derivative rule that
+    decides by it decides anew wherever it is evaluated.
+
+    Parameters
+    ----------
+    a, b : float, array or Value
+        Arrays broadcast as in NumPy.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> mg.greater(2.0, 1.0), mg.greater(1.0, 1.0)
+    (1.0, 0.0)
+    """
+    return rows.greater(a, b)
+
+
+def equal(a: Any, b: Any) -> Any:
+    """1 where `a` is equal to `b`, otherwise 0, elementwise, and its derivative is 0; see `greater`.
+
+    Parameters
+    ----------
+    a, b : float, array or Value
+        Arrays broadcast as in NumPy.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> mg.equal(2.0, 1.0), mg.equal(1.0, 1.0)
+    (0.0, 1.0)
+    """
+    return rows.equal(a, b)

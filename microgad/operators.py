@@ -19,7 +19,7 @@ from .order import EMPTY
 from .primitive import Primitive
 
 _new, _plus, _times, _relu = object.__new__, rows.add, rows.mul, rows.relu
-_OF_UFUNC = {row.array: row for row in rows.TABLE.values() if isinstance(row.array, np.ufunc)}
+OF_UFUNC = {row.array: row for row in rows.TABLE.values() if isinstance(row.array, np.ufunc)}
 
 # How a node alone in a notebook cell shows itself: `microgad/__init__.py` puts the drawing here.
 show: list[Callable[[Any], dict[str, Any]]] = [lambda node: {"text/plain": repr(node)}]
@@ -166,11 +166,11 @@ class Arithmetic(Node, rank=-1):
     def __float__(self) -> float:
         raise GraphCutError(
             f"float() of the Value {spell(self)} would cut it out of the graph: use mg.exp, mg.log … in place of "
-            "math.exp, math.log …, or .data where only the number is wanted"
+            "math.exp, math.log …, or .data where only the number is wanted and no derivative"
         )
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        row = _OF_UFUNC.get(ufunc)
+        row = OF_UFUNC.get(ufunc)
         if method == "__call__" and not kwargs and not any(getattr(x, "ndim", 0) for x in inputs):
             if row is not None:
                 return row(*inputs)
@@ -182,7 +182,7 @@ class Arithmetic(Node, rank=-1):
                     f"np.{ufunc.__name__} of a Value and an array of shape {x.shape}: a Value is one number"
                 )
         name = ".".join([ufunc.__name__, method][: 1 + (method != "__call__")]) + "".join(f" with {k}=" for k in kwargs)
-        known = ", ".join(sorted(known.__name__ for known in _OF_UFUNC))
+        known = ", ".join(sorted(known.__name__ for known in OF_UFUNC))
         raise InputError(f"np.{name} records no graph; these do: {known}")
 
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:

@@ -18,11 +18,11 @@ LIMIT = 100_000  # nodes; nobody reads the steps of more
 class View:
     """One graph as it is shown: the order, and names that are only thought of when something is printed."""
 
-    def __init__(self, f: Any, what: str, limit: int = LIMIT) -> None:
+    def __init__(self, f: Any, what: str, limit: int | None = LIMIT) -> None:
         if not isinstance(f, Node):
             raise InputError(f"{what} are those of a Value, not of {shown(f)}")
         self.order = topological_order(f)
-        if len(self.order) > limit:
+        if limit is not None and len(self.order) > limit:
             raise GraphSizeError(
                 f"a graph of {len(self.order):,} nodes is too large for {what}, which go up to {limit:,}. Take a part "
                 "of it, such as the loss of one sample; mg.adjoints(f) has the derivatives of all"
@@ -41,6 +41,26 @@ class View:
             for x in node.inputs:
                 found[x].append(node)
         return found
+
+    @cached_property
+    def _position(self) -> dict[Node, int]:
+        return {node: i for i, node in enumerate(self.order)}
+
+    def place(self, node: Node, x: Node, nth: int) -> int:
+        """The `nth` place of x in `node`, if ∂node/∂x could also mean another place or a longer way; otherwise 0."""
+        others = [y for y in node.inputs if y is not x]
+        return nth if len(node.inputs) - len(others) > 1 or self._lead_to(others, x) else 0
+
+    def _lead_to(self, nodes: list[Node], x: Node) -> bool:
+        seen, stack = set(nodes), nodes
+        while stack and len(self.users[x]) > 1:
+            for y in stack.pop().inputs:
+                if y is x:
+                    return True
+                if y not in seen and self._position[y] > self._position[x]:
+                    seen.add(y)
+                    stack.append(y)
+        return False
 
     def symbols(self, node: Node) -> dict[Node, Expr]:
         """The inputs of a node by their names."""
@@ -78,6 +98,9 @@ class Edge(NamedTuple):
 
 class Step(tuple[Any, ...]):
     """One node of a pass; ``print`` writes it as a formula with its numbers.
+
+    In what is printed, ∂v/∂x is the derivative of one operation. Where x reaches v in more ways than one, ∂v/∂x⁽¹⁾ and
+    ∂v/∂x⁽²⁾ are those by the first and the second place where x stands in v, and by nothing else.
 
     Attributes
     ----------
@@ -124,8 +147,7 @@ class Step(tuple[Any, ...]):
         names, here, edges = view.names, view.derivative(node), self.edges
         for i, (x, local, contribution, total) in enumerate(edges):
             place = sum(edge.input is x for edge in edges[: i + 1])
-            again = place if sum(edge.input is x for edge in edges) > 1 else 0
-            factors = f"{here} · {partial(names[node], names[x], again).text}"
+            factors = f"{here} · {partial(names[node], names[x], view.place(node, x, place)).text}"
             product = f"{factors} = {times(upstream, local)} = {number(contribution)}"
             users = view.users[x]
             part = next(k for k, user in enumerate(users) if user is node) + place

@@ -296,21 +296,41 @@ def apply(row: Primitive, *parts: Expr) -> Expr:
         return _ARITHMETIC[row.name](*parts)
     open_text, open_latex = _open_slots(row.text), _open_slots(row.latex)
     least = [(ATOM if i in open_text else SUM, ATOM if i in open_latex else SUM) for i in range(len(parts))]
-    enclosed = row.latex.startswith(r"\left") and not open_latex
-    return _fill(row, parts, (CALL if open_text else ATOM, ATOM if enclosed else CALL), *least)
+    text = SUM if _is_loose(row.text) else CALL if open_text else ATOM
+    latex = SUM if _is_loose(row.latex) else ATOM if row.latex.startswith(r"\left") and not open_latex else CALL
+    return _fill(row, parts, (text, latex), *least)
+
+
+def _tokens(template: str) -> list[str]:
+    return re.findall(r"\\left.|\\right.|\\[a-z]+|\{\{|\}\}|\{\}|\\?.", template.replace(" ", ""))
+
+
+def _opens(token: str) -> bool:
+    return token in ("(", "[", "{{") or token.startswith(r"\left")
+
+
+def _closes(token: str) -> bool:
+    return token in (")", "]", "}}") or token.startswith(r"\right")
 
 
 def _open_slots(template: str) -> set[int]:
-    """The slots of a template that stand in no bracket of it, where an operand has to bind by itself."""
-    depth, slots = 0, []
-    for token in re.findall(r"\\left.|\\right.|\{\{|\}\}|\{\}|[()\[\]]", template):
-        if token == "{}":
-            slots.append(depth)
-        elif token.startswith(r"\left") or token in ("{{", "(", "["):
-            depth += 1
-        else:
-            depth -= 1
-    return {i for i, inside in enumerate(slots) if not inside}
+    """The slots of a template that no bracket, comma or comparison encloses, where an operand has to bind by itself."""
+    tokens = ["", *_tokens(template), ""]
+    slots = [i for i, token in enumerate(tokens) if token == "{}"]
+    between = (",", "<", ">", "=")
+    left = [_opens(tokens[i - 1]) or tokens[i - 1] in between for i in slots]
+    right = [_closes(tokens[i + 1]) or tokens[i + 1] in between for i in slots]
+    return {k for k in range(len(slots)) if not (left[k] and right[k])}
+
+
+def _is_loose(template: str) -> bool:
+    """Whether an operator stands in a template outside of all brackets."""
+    depth = 0
+    for token in _tokens(template):
+        depth += _opens(token) - _closes(token)
+        if not depth and token in ("+", "-", "*", "/", "<", ">", "=", r"\cdot", r"\times", r"\pm", r"\circ", r"\,"):
+            return True
+    return False
 
 
 # ---- derivatives as a teacher writes them: sums of terms, terms of powers
