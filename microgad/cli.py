@@ -24,13 +24,14 @@ from .evaluation import evaluation_trace
 from .expression import parse
 from .naming import literal
 from .order import topological_order
+from .serial import to_json
 from .steps import backward_steps, forward_steps
 from .value import Value
 from .viz.graph import SIDES
 from .viz.render import INSTALL, write
 from .viz.theme import THEMES
 
-SUFFIXES = (".svg", ".png", ".pdf", ".dot")
+SUFFIXES = (".svg", ".png", ".pdf", ".dot", ".mmd", ".json")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -92,9 +93,8 @@ def _parser() -> _Parser:
         "draw the graph of an expression, with its value and gradients",
         "microgad graph '(x + y) * z' x=-2 y=5 z=-4 -o graph.svg",
     )
-    graph.add_argument(
-        "-o", "--output", metavar="FILE", help=f"the picture: {' '.join(SUFFIXES)}; without it, a tree in the terminal"
-    )
+    endings = f"{' '.join(SUFFIXES)} (.mmd is Mermaid)"
+    graph.add_argument("-o", "--output", metavar="FILE", help=f"{endings}; without it, a tree in the terminal")
     graph.add_argument("--rankdir", choices=tuple(SIDES), default="LR", help="direction (default: LR)")
     graph.add_argument("--theme", choices=tuple(THEMES), default="light", help="colours (default: light)")
     graph.add_argument("--highlight", metavar="NAME", help="mark every path from this variable to the result")
@@ -153,7 +153,7 @@ def _graph(args: argparse.Namespace) -> None:
     f.backward()
     drawing = viz.draw(f, rankdir=args.rankdir, theme=args.theme, highlight=args.highlight)
     if target is not None:
-        _save(drawing, target)
+        _save(f, drawing, args.rankdir, target)
     title = "" if f.name == args.expression.strip() else f"{args.expression.strip()} = "
     print(f"{f.name + ' = ' if f.name else ''}{literal(title)}{f.data:.10g}\n")
     _table(
@@ -239,9 +239,14 @@ def _values(pairs: Sequence[str]) -> dict[str, float]:
     return values
 
 
-def _save(drawing: viz.Drawing, target: Path) -> None:
+def _save(f: Value, drawing: viz.Drawing, rankdir: str, target: Path) -> None:
     suffix = target.suffix.lower()
-    data: Any = drawing.source.encode() if suffix == ".dot" else drawing.pipe(suffix[1:])
+    texts: dict[str, Callable[[], str]] = {
+        ".dot": lambda: drawing.source,
+        ".mmd": lambda: viz.mermaid(f, rankdir=rankdir),
+        ".json": lambda: to_json(f, indent=2) + "\n",
+    }
+    data: Any = texts[suffix]().encode() if suffix in texts else drawing.pipe(suffix[1:])
     try:
         write(target, data)
     except OSError as error:

@@ -3,6 +3,7 @@
 import cmath
 import dataclasses
 import functools
+import itertools
 import math
 import random
 import re
@@ -39,6 +40,7 @@ SMOOTH = [  # the same formula for `mg` and `mpmath`, at points of all scales
     ("tanh", lambda m, x: m.tanh(x), 0.3),
     ("steep tanh", lambda m, x: m.tanh(1e6 * x), 1e-6),
     ("tanh far from 0", lambda m, x: m.tanh(x - 1e6), 1e6 + 0.25),
+    ("as far to the left", lambda m, x: m.tanh(x + 2**20 - 0.25), -(2.0**20) + 2.0**-30),
     ("quotient", lambda m, x: m.exp(x) / (1.0 + x * x), 0.5),
     ("narrow bell", lambda m, x: m.exp(-((1e4 * x) ** 2)), 1e-5),
     ("narrow wave", lambda m, x: x * m.exp(-((1e3 * x) ** 2)), 0.0),  # 0 for all larger steps, whose slope is sure
@@ -62,7 +64,7 @@ def test_finite_differences_are_exact_to_nine_digits(f, x):
         exact = (f(mpmath, x + h) - f(mpmath, x - h)) / (2 * h)
         error = abs(slope.expected - exact)
     assert error <= 1e-11 * abs(exact)
-    assert error <= 2.0 * slope.uncertainty <= 1e-8 * abs(exact)
+    assert error <= 4.0 * slope.uncertainty <= 1e-8 * abs(exact)
     assert slope.fault == ""
     assert slope.got == pytest.approx(float(exact), rel=1e-9)
 
@@ -93,6 +95,7 @@ def test_rounding_raises_no_false_alarm_and_hides_no_error(f, x):
         check_grads(wrong, x)
 
 
+POWER, LARGE = Value(3.0), Value(1000.0)
 RIGHT = [
     (lambda x: x**3, 2, 3),
     (lambda x: x**3, (2,), 3),
@@ -122,6 +125,18 @@ RIGHT = [
     (lambda x: 1e-7 * x**2, 1e3, 2),
     (lambda x: x**2, 1e-300, 1),
     (lambda x: mg.log(x), 1e-30, 1),
+    (lambda x: 1e-3 * (x + x), 2.2250738585e-313, 1),  # where steps and results lose digits
+    (lambda x: mg.tanh(x - 1e9), 1e9 + 0.25, 2),
+    (lambda x: x**POWER, -2.0, 1),  # by which there is no derivative
+    (lambda x: mg.minimum(mg.exp(LARGE), 1.0) * x, 1.0, 1),  # an infinity that does not matter
+    (lambda x: mg.log(2.0 * x**4 + 0.5), 0.0, 2),  # whose slope is 0 at 0 and nowhere near by
+    (lambda x: 1e6 * mg.exp(-((16.0 * x) ** 2)), 0.0, 1),  # the slope is as sure as it is 0 by symmetry
+    (
+        elementwise("log1m", lambda x: math.log(1.0 - x), (lambda y, x: 1.0 / (x - 1.0),), lambda x: np.log(1 - x)),
+        0.999,
+        2,
+    ),
+    (elementwise("tail", lambda x: 0.0, (0.0,), lambda x: 1.0 / (1.0 + np.exp(-x))), -800.0, 2),  # NumPy would warn
     (lambda x: mg.tanh(math.pi * 1e3 * (x - round(x.data))) / 1e3, 1.0, 1),
 ]
 
@@ -217,6 +232,7 @@ def sin_row(partial, array=np.sin, **fields):
 
 
 MUL = (lambda y, a, b: b, lambda y, a, b: a)
+TICKS = itertools.count(1)
 WRONG = {
     "partial": (
         sin_row(lambda y, x: _sine(x)),
@@ -239,6 +255,12 @@ WRONG = {
         r"by b \(argument 1\), then by a \(argument 0\), order 2",
     ),
     "third": (row("square", lambda x: x * x, lambda y, x: tanh(x) * 0.0 + _double(x)), 1.5, 3, "order 3.*: wrong"),
+    "third, on one of the paths": (
+        row("times", lambda a, b: a * b, lambda y, a, b: _line(b), MUL[1]),
+        (2.0, 3.0),
+        3,
+        r"by a \(argument 0\), then by b \(argument 1\), then by b \(argument 1\), order 3",
+    ),
     "a number cut out": (lambda x: x * x.data, 3.0, 1, r"derivative of f by x \(argument 0\), order 1, at 3\.0: wrong"),
     "inside a function": (lambda x: mg.exp(sin_row(lambda y, x: 1.0)(x)), 0.5, 1, "wrong"),
     "on floats only": (
@@ -301,12 +323,19 @@ WRONG = {
         1,
         "operand 0 gives .* on floats and .* on nodes",
     ),
+    "other each time": (
+        row("ticks", lambda x: float(next(TICKS)), 0.0),
+        0.5,
+        1,
+        r"gives \d+\.0 on floats and \d+\.0 on nodes",
+    ),
     "text": (sin_row(lambda y, x: _cosine(x), text="sin"), 0.5, 1, "template 'sin' does not fill with 1 operands"),
     "fields": (sin_row(lambda y, x: _cosine(x), text="s({}, {})"), 0.5, 1, "does not fill with 1 operands"),
     "braces": (sin_row(lambda y, x: _cosine(x), latex=r"\sin{}{"), 0.5, 1, "does not fill with 1 operands"),
     "names": (sin_row(lambda y, x: _cosine(x), latex=r"\frac{x}{}"), 0.5, 1, "does not fill with 1 operands"),
 }
 _double = elementwise("double", lambda x: 2.0 * x, (lambda y, x: 2.0 + 0.5 * _flat(x),), lambda x: 2.0 * x)
+_line = elementwise("line", lambda x: x, (lambda y, x: 1.0 + _flat(x),), np.positive)
 _flat = elementwise("flat", lambda x: 0.0, (lambda y, x: 1.0 * x,), np.zeros_like)
 
 
@@ -369,7 +398,7 @@ UNTOLD = [
     (lambda x: 3.0 * mg.relu(x) + mg.relu(x) ** 2, 0.0, 1, "a kink: the slope is 0 from the left and 3 from"),
     (lambda x: mg.exp(x) + 1e-4 * mg.relu(x), 0.0, 1, "a kink: the slope is 1 from the left and 1.0001 from"),
     (lambda x: mg.relu(x) ** 2, 0.0, 2, "order 2, at 0.0: a kink: the slope is 0 from the left and 2 from the right"),
-    (lambda x: mg.maximum(x, 1.0), 1.0 + 1e-13, 1, "do not settle here, as near a kink"),
+    (lambda x: mg.maximum(x, 1.0), 1.0 + 1e-13, 1, "a kink: the slope is 0 from the left and 1 from the right"),
     (lambda x: x * float(x > 2.0), 2.0, 1, "do not settle here, as near a kink, at a jump"),
     (lambda x: mg.exp(x) + float(x > 2.0), 2.0, 1, "do not settle here"),
     (lambda x: float(x == 1.0) + x, 1.0, 1, "do not settle here"),
@@ -379,6 +408,8 @@ UNTOLD = [
     (lambda x: mg.maximum(x, -x) ** 0.5 if x.data else 0.0 * x, 0.0, 1, "do not settle here"),
     (lambda x: x * float(abs(x.data) > 1e-3), 0.0, 1, "do not settle here: f is flat for small steps"),
     (lambda x: x**1.5, 0.0, 1, r"need values on both sides of the point: .* undefined: pow needs a base > 0"),
+    (lambda *xs: mg.relu(xs[0] * xs[1]), (1.0, 0.0), 1, "of f by argument 1, order 1, at 1.0, 0.0: a kink"),
+    (lambda a, *rest: mg.relu(rest[0]) * a, (1.0, 0.0), 1, "of f by argument 1, order 1, at 1.0, 0.0: a kink"),
     (lambda x: mg.log(x) if x >= 1.0 else mg.log(-1.0), 1.0, 1, "values on both sides of the point: .* log needs"),
     (lambda x: x if x == 3.0 else x * math.inf, 3.0, 1, "on both sides of the point: the function is -?inf at 2.99"),
     (lambda x: mg.exp(x), 1000.0, 1, r"the function is inf at \(1000.0,\)"),
@@ -444,6 +475,58 @@ def test_refused(f, args, order, message):
 # ---- slopes
 
 
+def test_the_uncertainty_counts_in_the_tolerance():
+    def f(x, off=0.0):
+        return 1e8 + mg.tanh(x) + off * x.data
+
+    [slope] = slopes(f, 0.5)
+    assert 1e-8 < slope.uncertainty < slope.tolerance
+    found = [slopes(lambda x, n=n: f(x, slope.tolerance + 0.1 * n * slope.uncertainty), 0.5)[0] for n in range(30)]
+    differences = [(abs(x.got - x.expected) - x.tolerance) / x.uncertainty for x in found]
+    assert [x.fault for x in found] == ["" if x <= 1.0 else "wrong" for x in differences]
+    assert any(0.0 < x <= 1.0 for x in differences)
+    assert any(x > 1.0 for x in differences)
+
+
+def test_a_polynomial_takes_large_steps():
+    [slope] = slopes(lambda x: 1e8 + x**5 / 5.0, 1.0)
+    assert slope.uncertainty <= 2e-7
+
+
+def test_noise_that_no_node_tells_of_is_measured():
+    for level, seed in itertools.product((1e-12, 1e-9, 1e-6), range(320, 340)):
+
+        def f(x):
+            return mg.exp(x) + level * random.Random(f"{seed}{x.data!r}").random()  # noqa: B023
+
+        [slope] = slopes(f, 0.5)
+        assert abs(slope.expected - math.exp(0.5)) <= 4.0 * slope.uncertainty
+        assert slope.fault == "" or (slope.fault.startswith("finite differences do not settle") and level == 1e-6)
+
+
+def test_few_evaluations_suffice():
+    def kept(x):  # an infinity that no argument makes must not spoil the estimate of rounding
+        return mg.minimum(mg.exp(LARGE), 1.0) * mg.exp(x)
+
+    for f, x, most in ((mg.exp, 1.0, 70), (mg.tanh, 0.3, 70), (mg.log, 1e-3, 80), (mg.relu, 0.0, 110), (kept, 1.0, 70)):
+        count = 0
+
+        def counted(x):
+            nonlocal count
+            count += 1
+            return f(x)  # noqa: B023
+
+        slopes(counted, x)
+        assert count <= most
+
+
+@pytest.mark.parametrize(("f", "x"), [(mg.exp, 1.0), (mg.tanh, 0.3), (mg.log, 2.0), (lambda x: x**5 / 3.0, 1.3)])
+def test_well_scaled_functions_to_thirteen_digits(f, x):
+    [slope] = slopes(f, x)
+    assert abs(slope.expected - slope.got) <= 1e-13 * abs(slope.got)
+    assert slope.uncertainty <= 1e-12 * abs(slope.got)
+
+
 def test_slopes_do_not_raise_and_leave_the_arguments_alone():
     x, y = Value(2.0, "x"), Value(3.0, "y")
     fine, wrong, kink = slopes(lambda x, y, z: x * y + y.data * x + mg.relu(z), (x, y, 0.0))
@@ -504,10 +587,10 @@ def tame(program):
 
 
 @settings(deadline=None, max_examples=100)
-@given(PROGRAMS, st.sampled_from([1e-3, 1.0, 1e6]), st.sampled_from([0.0, 1e3, 1e6]))
+@given(PROGRAMS, st.sampled_from([0.1, 1.0, 1e6]), st.sampled_from([0.0, 1e3, 1e5]))
 def test_no_false_alarm_on_random_expressions(program, scale, offset):
     f = tame(program)
-    found = slopes(lambda *xs: offset + scale * f(*xs), program[0])
+    found = slopes(lambda *xs: offset + scale * f(*xs), program[0], atol=1e-6 * scale)
     assert [slope.fault for slope in found] == [""] * len(found)
     h = 1e-30
     for i, slope in enumerate(found):

@@ -48,7 +48,15 @@ def test_the_installed_command():
 
 @pytest.mark.parametrize(
     ("suffix", "start"),
-    [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF-"), ("dot", b"digraph"), ("SVG", b"<?xml")],
+    [
+        ("svg", b"<?xml"),
+        ("png", b"\x89PNG"),
+        ("pdf", b"%PDF-"),
+        ("dot", b"digraph"),
+        ("SVG", b"<?xml"),
+        ("mmd", b"flowchart TB"),
+        ("json", b"{"),
+    ],
 )
 def test_suffixes(tmp_path, suffix, start, capsys):
     target = tmp_path / f"g.{suffix}"
@@ -80,6 +88,74 @@ def test_names_of_the_user_s_own(capsys):
     out, err = capsys.readouterr()
     assert out.startswith("f * é = 6\n")
     assert err == "microgad: note: not in the expression: unused\n"
+
+
+SECOND = ["exp(x*y + max(z, w))", "x=0.5", "y=2", "z=-1", "w=1"]  # the lecture's second graph
+
+
+def test_steps(capsys):
+    assert main(["steps", *SECOND]) == 0
+    forward, backward = capsys.readouterr().out.split("backward\n")
+    assert forward.splitlines()[0] == "forward"
+    assert forward.splitlines()[-1] == "  f = exp(v3) = exp(2) = 7.38906"
+    assert backward.splitlines()[0] == "  ∂f/∂v3 = ∂f/∂f · ∂f/∂v3 = 1 · 7.38906 = 7.38906"
+    assert backward.splitlines()[-1] == "  ∂f/∂y = ∂f/∂v1 · ∂v1/∂y = 7.38906 · 0.5 = 3.69453"
+    assert main(["steps", "3"]) == 0
+    assert capsys.readouterr().out == "forward: nothing is computed\n  f = 3\nbackward: nothing is computed\n"
+
+
+@pytest.mark.parametrize(("form", "start"), [("table", "node  primal"), ("markdown", "| node |"), ("html", "<table>")])
+def test_both_passes_as_a_table(form, start, capsys):
+    assert main(["steps", *SECOND, "--format", form]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(start)
+    assert out.count("14.7781") == 1
+
+
+def test_derive(capsys):
+    assert main(["derive", *SECOND, "--wrt", "x"]) == 0
+    assert capsys.readouterr().out.endswith(
+        "∂f/∂x = ∂f/∂v3 · ∂v3/∂v1 · ∂v1/∂x\n"
+        "      = f · 1 · y\n"
+        "      = 7.38906 · 1 · 2\n"
+        "      = 14.7781\n\n"
+        "simplified: ∂f/∂x = y * exp(x * y + max(z, w))\n"
+    )
+    assert main(["derive", *SECOND, "--digits=3"]) == 0
+    out = capsys.readouterr().out
+    assert [f"simplified: ∂f/∂{name}" in out for name in "xyzw"] == [True] * 4
+    assert "= 7.39 · 1 · 2\n      = 14.8\n" in out
+    assert main(["derive", "-x", "x=1", "--format=latex"]) == 0
+    assert capsys.readouterr().out.startswith(r"\begin{aligned} f &= -x \\ \frac{\partial f}{\partial x} &= -1")
+
+
+def test_check(capsys):
+    assert main(["check", *SECOND]) == 0
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["name", "gradient", "finite", "difference", "difference", "verdict"]
+    assert [line.split()[0] for line in lines] == ["x", "y", "z", "w"]
+    assert all(line.endswith("  ok") for line in lines)
+    assert lines[0].split()[1:3] == ["14.7781122", "14.7781122"]
+
+
+def test_a_check_that_fails_is_exit_code_1(capsys):
+    assert main(["check", "relu(x) * y", "x=0", "y=2"]) == 1
+    x, y = capsys.readouterr().out.splitlines()[1:]
+    assert "a kink: the slope is 0 from the left and 2 from the right" in x
+    assert y.endswith("  ok")
+
+
+def test_highlight(tmp_path):
+    target = tmp_path / "g.dot"
+    assert main(["graph", "x * y", "x=1", "y=2", "--highlight", "x", "-o", str(target)]) == 0
+    assert target.read_text(encoding="utf-8").count("penwidth=3") == 5  # x, its edge, the operation, one more, f
+
+
+def test_a_saved_graph_is_read_again(tmp_path):
+    target = tmp_path / "g.json"
+    assert main(["graph", "x * y", "x=1", "y=2", "-o", str(target)]) == 0
+    f = mg.from_json(target.read_text(encoding="utf-8"))
+    assert (f.data, f.name, [leaf.grad for leaf in f.inputs]) == (2.0, "f", [2.0, 1.0])
 
 
 BAD = [
@@ -114,6 +190,19 @@ BAD = [
     (["graph", "x", "x=1", "--theme", "pink"], "invalid choice: 'pink'"),
     (["graph", "x", "x=1", "--colour"], "'--colour' is no such option"),
     (["graph"], "required: expression"),
+    (["graph", "x*y", "x=1", "y=2", "--highlight", "yy"], "the graph has no node named 'yy': did you mean y?"),
+    (
+        ["steps", "log(x - y)", "x=1", "y=3"],
+        "column 1: log(x - y) is undefined at x - y = -2.0: log needs a number",
+    ),
+    (["steps", "x", "x=1", "--format", "pdf"], "invalid choice: 'pdf'"),
+    (["derive", "x*y", "x=1", "y=2", "--wrt", "z"], "no variable 'z' in the expression: it has x, y"),
+    (["derive", "sqrt(x)", "x=0"], "the derivative of f = sqrt(x) by x does not exist at x = 0.0"),
+    (["derive", "2"], "the expression has no variable"),
+    (["derive", "x", "x=1", "--digits", "0"], "'0' is not a number of digits from 1 to 17"),
+    (["derive", "+".join(["x"] * 1500), "x=1"], "1,500 nodes lie on the paths; a derivation shows up to 1,000"),
+    (["check", "2"], "the expression has no variable"),
+    (["check", "x + q", "x=1"], "column 5: 'q' has no value"),
     (["grahp", "x"], "invalid choice: 'grahp'"),
 ]
 

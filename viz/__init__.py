@@ -1,8 +1,10 @@
-"""Drawings of computation graphs: `draw`, and what a node shows of itself in a notebook."""
+"""Computation graphs to look at: `draw`, `tree` and `mermaid`, and what a node shows of itself in a notebook."""
 
 from __future__ import annotations
 
 from .graph import draw, mimebundle
+from .mermaid import mermaid
+from .outline import tree
 from .render import Drawing, renderer
 
-__all__ = ["Drawing", "draw", "mimebundle", "renderer"]
+__all__ = ["Drawing", "draw", "mermaid", "mimebundle", "renderer", "tree"]

@@ -1,0 +1,136 @@
+"""A computation graph as Mermaid text, which GitHub, JupyterLab and many editors draw."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from microgad.naming import given_names, literal, number
+from microgad.node import Node
+
+from .graph import COMMUTATIVE, _locals, drawable, shares
+from .text import Text, gradients
+
+SHAPES = {
+    "leaf": ("(", ")"),
+    "interior": ("[", "]"),
+    "result": ("[[", "]]"),
+    "operation": ("((", "))"),
+    "constant": ("[", "]:::constant"),
+}
+# Once the characters are back in their places Mermaid looks for \n, $$formulas$$, fa:icons and marks of its own: a word
+# joiner, which is not seen, keeps these characters apart from the next.
+AGAIN, JOINER = "\\$:ﬂ¶", "#8288;"
+EDGES, CHARACTERS = 500, 50_000  # what Mermaid draws by default; a page can set more, its source cannot
+
+
+class Mermaid(Text):
+    """Mermaid source: text, which JupyterLab 4.1 and later draws."""
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {"text/vnd.mermaid": str(self), "text/plain": str(self)}
+
+
+def mermaid(f: Node, *, rankdir: str = "LR", grads: bool | None = None) -> Mermaid:
+    """The computation graph of `f` as the source of a Mermaid flowchart, for Markdown files and web pages.
+
+    It says what `draw` says. A box is a value, round for a leaf and with doubled sides for the result; a
+    circle is an operation, and the edge into it carries its local derivative. Mermaid places the boxes as
+    it likes: where the order of operands matters, as in a subtraction, edges carry that as well.
+
+    Parameters
+    ----------
+    f : Value
+        The result to draw.
+    rankdir : {"LR", "TB", "RL", "BT"}
+        The direction from inputs to result.
+    grads : bool, optional
+        Whether to show gradients; by default dashes, until `f` has a gradient itself. Where a node's own
+        ``grad`` holds more than this result gave it, both are shown.
+
+    Returns
+    -------
+    str
+        The source: in a Markdown file it stands between ```` ```mermaid ```` and ```` ``` ````. A terminal
+        shows it as it reads, JupyterLab draws it.
+
+    Raises
+    ------
+    InputError
+        If `f` is no node, or a choice does not exist.
+    GraphSizeError
+        If the graph has too many nodes for a picture.
+
+    Notes
+    -----
+    Mermaid itself refuses more than 500 edges or 50,000 characters, unless the page it is on allows more:
+    JupyterLab allows 100,000 of both. A comment in the source says so where that matters, which is from about
+    160 operations on.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> x = mg.Value(3.0, "x")
+    >>> mermaid(2 * x, grads=False)
+    flowchart LR
+    v0("x<br>data 3")
+    v1[["data 6"]]
+    v1o(("×"))
+    v1o --> v1
+    v1o0["2"]:::constant
+    v1o0 --> v1o
+    v0 -->|"local 2"| v1o
+    classDef constant fill:none,stroke:none
+    """
+    order = drawable(f, rankdir, "mermaid")
+    names, adjoint = given_names(order), shares(order, grads)
+    ids = {node: f"v{i}" for i, node in enumerate(order)}
+    lines: list[str] = []
+    edges = 0
+    for node, id in ids.items():
+        role = "result" if node is f else "leaf" if node.prim is None else "interior"
+        rows = [_literal(names[node])] if node in names else []
+        rows += [f"data {number(node._data)}", *gradients(node, f, adjoint)]
+        lines.append(_box(id, role, rows))
+        if node.prim is None:
+            continue
+        operation = f"{id}o"
+        lines += [_box(operation, "operation", [_literal(node.op) or " "]), f"{operation} --> {id}"]
+        edges += 1 + len(node.operands)
+        ordered = len(node.operands) > 1 and node.prim not in COMMUTATIVE
+        locals_ = iter(_locals(node))
+        for i, x in enumerate(node.operands):
+            rows = [f"operand {i + 1}"] if ordered else []
+            if isinstance(x, Node):
+                start = ids[x]
+                rows.append(f"local {next(locals_)}")
+            else:
+                start = f"{operation}{i}"
+                lines.append(_box(start, "constant", [number(x)]))
+            label = f'|"{"<br>".join(rows)}"|' if rows else ""
+            lines.append(f"{start} -->{label} {operation}")
+    source = "\n".join([f"flowchart {rankdir}", *lines, "classDef constant fill:none,stroke:none"])
+    if edges > EDGES or len(source) > CHARACTERS:
+        size = f"{edges:,} edges in {len(source):,} characters"
+        source = f"%% {size}: Mermaid draws up to {EDGES:,} in {CHARACTERS:,}, unless the page allows more\n{source}"
+    return Mermaid(source)
+
+
+def _box(id: str, shape: str, rows: list[str]) -> str:
+    left, right = SHAPES[shape]
+    text = "<br>".join(rows)
+    if "#" in text:  # Mermaid 11.0 to 11.12 takes any text for Markdown, but not what is inside of such a block
+        text = f"<div>{text}</div>"
+    return f'{id}{left}"{text}"{right}'
+
+
+def _literal(text: str) -> str:
+    """Text that Mermaid draws as it stands: what has a meaning to it stands there by number, as in ``#35;``.
+
+    A space is one that is not lost at an end. Where one of `AGAIN` ends nothing can begin.
+    """
+    return "".join(
+        c
+        if c not in AGAIN and (c.isalnum() or not c.isascii())
+        else f"#{160 if c == ' ' else ord(c)};{JOINER if c in AGAIN else ''}"
+        for c in literal(text)
+    )

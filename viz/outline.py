@@ -1,0 +1,56 @@
+"""A computation graph as a tree of text, for terminals; of a graph of any size."""
+
+from __future__ import annotations
+
+from microgad.errors import InputError, shown
+from microgad.naming import given_names
+from microgad.node import Node
+from microgad.order import topological_order
+
+from . import text
+from .graph import shares
+
+
+def tree(f: Node, *, grads: bool | None = None) -> text.Text:
+    """The computation graph of `f` as an indented tree: below each node its operands, in order.
+
+    It says what `draw` says, local derivatives excepted. A node that is used again is only named again,
+    and after 200 lines the tree ends with "… and more", so that no graph is too large for it.
+
+    Parameters
+    ----------
+    f : Value
+        The result to show.
+    grads : bool, optional
+        Whether to show gradients; by default dashes, until `f` has a gradient itself. Where a node's own
+        ``grad`` holds more than this result gave it, both are shown.
+
+    Returns
+    -------
+    str
+        The tree, which a terminal shows as it reads.
+
+    Raises
+    ------
+    InputError
+        If `f` is no node.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> f = mg.parse("(x + y) * 2", x=-2, y=5)
+    >>> f.backward()
+    >>> tree(f)
+    (×) = 6, grad 1
+    ├── (+) = 3, grad 2
+    │   ├── x = -2, grad 2
+    │   └── y = 5, grad 2
+    └── 2
+    """
+    if not isinstance(f, Node):
+        raise InputError(f"tree shows the graph of a Value, not {shown(f)}")
+    order = topological_order(f)
+    nodes = {x for x, _, _ in text.lines_of(f)[0] if isinstance(x, Node)}
+    # Gradients flow from the end of the order: of a large graph only so much is computed as the tree shows.
+    first = next(i for i, node in enumerate(order) if node in nodes)
+    return text.Text(text.tree(f, given_names(list(nodes)), shares(order[first:], grads)))
