@@ -21,7 +21,7 @@ from microgad.naming import given_names, literal
 from microgad.order import topological_order
 from microgad.primitives import TABLE, add
 from microgad.viz.graph import LIMIT
-from microgad.viz.mermaid import CHARACTERS, EDGES, mermaid
+from microgad.viz.flowchart import CHARACTERS, EDGES, mermaid
 from microgad.viz.outline import tree
 from microgad.viz.text import tree as text_tree
 

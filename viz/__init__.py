@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .graph import draw, mimebundle
-from .mermaid import mermaid
+from .flowchart import mermaid
 from .outline import tree
 from .render import Drawing, renderer
 
