@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import string
+import unicodedata
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
@@ -11,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from . import primitives
-from .errors import InputError, shown
+from .errors import GraphCutError, InputError, shown
 from .node import Node
 from .operators import OF_UFUNC, as_float
 from .primitive import Primitive, elementwise
 
 _BUILT_IN = frozenset(primitives.TABLE)
+_TAKEN = ("max", "min", "swish")  # other spellings of rows
 
 
 def primitive(
@@ -78,11 +81,14 @@ def primitive(
     (8.0, 12.0, 12.0)
     >>> mg.check_grads(cube, 2.0)
     """
-    if not (isinstance(name, str) and name.isidentifier()):
+    plain = isinstance(name, str) and name.isidentifier() and name == unicodedata.normalize("NFKC", name)
+    if not plain or keyword.iskeyword(name):
         raise InputError(f"the name of a primitive is an identifier, not {shown(name)}")
-    if name in _BUILT_IN or name in vars(primitives):
+    if name in _BUILT_IN or name in vars(primitives) or name in _TAKEN:
         raise InputError(f"{name} is a row of microgad's own: choose another name")
     rules = tuple(partials) if isinstance(partials, Sequence) else (partials,)
+    if not rules:
+        raise InputError(f"{name} has to have an operand: give a partial for each")
     for what, rule, given in (("forward", forward, len(rules)), *(("partial", rule, len(rules) + 1) for rule in rules)):
         if callable(rule):
             _fits(f"the {what} rule of {name}", rule, given)
@@ -90,12 +96,14 @@ def primitive(
             raise InputError(f"the {what} rule of {name} is a function, not {shown(rule)}")
     fields = {key: value for key, value in (("label", label), ("text", text), ("latex", latex)) if value is not None}
     for key, template in fields.items():
+        if not isinstance(template, str):
+            raise InputError(f"{key} of {name} is text, not {shown(template)}")
         if key != "label" and _slots(template) != len(rules):
             raise InputError(f"{key} of {name}: {template!r} has to have {{}} for each of {len(rules)} operands")
     row = elementwise(
         name,
-        _giving_floats(name, forward),
-        tuple(_giving_floats(name, rule) if callable(rule) else as_float(rule) for rule in rules),
+        _giving_floats(name, forward, ()),
+        tuple(_giving_floats(name, rule, (Node, np.ndarray)) if callable(rule) else as_float(rule) for rule in rules),
         array or np.vectorize(forward, otypes=[float]),
         domain=domain,
         **fields,
@@ -116,21 +124,26 @@ def _fits(what: str, rule: Callable[..., Any], given: int) -> None:
 
 
 def _slots(template: str) -> int:
-    """How many operands a template takes; -1 if it is none."""
+    """How many operands a template takes; -1 if it is none, or its braces are not in pairs."""
     try:
-        fields = [field for _, field, _, _ in string.Formatter().parse(template) if field is not None]
-    except (ValueError, TypeError):
+        parts = [part for part in string.Formatter().parse(template) if part[1] is not None]
+        filled = template.format(*"x" * len(parts))
+    except (ValueError, LookupError, AttributeError):
         return -1
-    return -1 if any(fields) else len(fields)
+    plain = all(part[1:] == ("", "", None) for part in parts)
+    return len(parts) if plain and filled.count("{") == filled.count("}") else -1
 
 
-def _giving_floats(name: str, rule: Callable[..., Any]) -> Callable[..., Any]:
+def _giving_floats(name: str, rule: Callable[..., Any], also: tuple[type, ...]) -> Callable[..., Any]:
     """A user's rule, whose ints, NumPy scalars and the like are made the floats that the engine counts on."""
 
     @wraps(rule)
     def checked(*operands: Any) -> Any:
-        result = rule(*operands)
-        if type(result) is float or isinstance(result, (Node, np.ndarray)):
+        try:
+            result = rule(*operands)
+        except GraphCutError as error:
+            raise GraphCutError(f"in a derivative rule of {name}: {error}") from None
+        if type(result) is float or isinstance(result, also):
             return result
         try:
             return as_float(result)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from .autodiff import pull
 from .errors import GraphSizeError
-from .naming import find, literal
+from .naming import find
 from .node import Node
 from .order import dependents
 from .steps import View
@@ -71,7 +71,7 @@ def derive(f: Node, wrt: Node | str, *, digits: int = 6) -> Formula:
     GraphSizeError
         If the paths have more nodes than anybody reads.
     InputError
-        If `f` is no Value, or no node of it has that name.
+        If `f` is no Value, or `wrt` none of its nodes.
     DomainError
         Where a derivative does not exist.
 
@@ -94,7 +94,7 @@ def derive(f: Node, wrt: Node | str, *, digits: int = 6) -> Formula:
     view = View(f, "derivations", None)
     order = view.order
     x = find(order, wrt)
-    on_paths = dependents(order, [x]).intersection([*order, x])
+    on_paths = dependents(order, [x])
     nodes = [node for node in order if node in on_paths]
     if len(nodes) > LIMIT:
         raise GraphSizeError(
@@ -110,7 +110,7 @@ class _Derivation:
     def __init__(self, view: View, x: Node, nodes: Sequence[Node], digits: int) -> None:
         self.view, self.order, self.x, self.nodes, self.digits = view, view.order, x, nodes, digits
         self.f, order = view.order[-1], view.order
-        self.names = {x: literal(str(x.name or "x")), **view.names}
+        self.names = view.names
         as_leaves = {leaf: expr for leaf, expr in leaf_symbols(order).items() if leaf is not x}
         self.symbols = {node: as_leaves.get(node, symbol(name)) for node, name in self.names.items()}
 
@@ -119,9 +119,6 @@ class _Derivation:
         whole = partial(top, bottom)
         if self.x is self.f:
             return _formula([_inline(whole, [[numeral(1.0)]])])
-        if not self.nodes:
-            why = r"&\text{no path leads there}"
-            return _formula([_inline(whole, [[numeral(0.0)]]), (f"\nno path leads from {bottom} to {top}", why)])
         on_paths = set(self.nodes)
         links = {node: self.links(node, on_paths) for node in self.nodes if node is not self.x}
         adjoints = {

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from typing import Any
 
-from .errors import InputError, shown
+from .errors import InputError, shown, spell
 from .node import Node
 
 
@@ -70,7 +70,9 @@ def all_names(order: Sequence[Node]) -> dict[Node, str]:
 def find(order: Sequence[Node], what: Any) -> Node:
     """The node that `what` means: one of the graph, or the name of one."""
     if isinstance(what, Node):
-        return what
+        if any(node is what for node in order):
+            return what
+        raise InputError(f"{literal(spell(what))} is no node of this graph")
     if not isinstance(what, str):
         raise InputError(f"a node or its name is meant, not {shown(what)}")
     for node in order:  # its own name first: to think of all the others takes a while in a large graph

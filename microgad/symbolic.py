@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
 from .autodiff import pull
 from .errors import GraphSizeError, InputError, shown
-from .naming import all_names, find, given_names, literal
+from .naming import all_names, find, given_names
 from .node import Node
 from .order import dependents, topological_order
 from .primitive import Primitive
 from .primitives import TABLE
 
-SUM, SIGN, PRODUCT, FRACTION, CALL, ATOM = range(6)  # how tightly a formula binds, from loose to tight
+ODD, SUM, SIGN, PRODUCT, FRACTION, CALL, ATOM = range(7)  # how tightly a formula binds; ODD are names like "a b"
 LIMIT = 300  # symbols; more is no formula that a person reads
 MANY = 10_000  # nodes, of which there is no need to count the symbols
 GREEK = set(
@@ -115,9 +115,9 @@ def formula(f: Node, wrt: Node | str | None = None) -> Formula:
         found = written[f]
     else:
         if x not in written or written[x].number is not None:
-            written[x] = symbol(all_names(order).get(x) or literal(str(x.name or "x")))
+            written[x] = symbol(all_names(order)[x])
         derivative = pull(order, trace=True, among=dependents(order, [x])).get(x, 0.0)
-        found = collect(derivative, written)
+        found = collect(derivative, written, set(order))
     return Formula(found.text, found.latex)
 
 
@@ -184,7 +184,7 @@ def numeral(x: float, digits: int | None = None) -> Expr:
 
 def symbol(name: str) -> Expr:
     """A name; in LaTeX with Greek letters and subscripts, as in ``w_21``, ``x1`` and ``w[0]``."""
-    return Expr(name, _latex_name(name), (ATOM if re.fullmatch(r"[\w.\[\]]+", name) else SUM, ATOM))
+    return Expr(name, _latex_name(name), (ATOM if re.fullmatch(r"[\w.\[\]]+", name) else ODD, ATOM))
 
 
 def _latex_name(name: str) -> str:
@@ -295,9 +295,10 @@ def apply(row: Primitive, *parts: Expr) -> Expr:
     if TABLE.get(row.name) is row and row.name in _ARITHMETIC:
         return _ARITHMETIC[row.name](*parts)
     open_text, open_latex = _open_slots(row.text), _open_slots(row.latex)
-    least = [(ATOM if i in open_text else SUM, ATOM if i in open_latex else SUM) for i in range(len(parts))]
+    least = [(ATOM if i in open_text else ODD, ATOM if i in open_latex else ODD) for i in range(len(parts))]
     text = SUM if _is_loose(row.text) else CALL if open_text else ATOM
-    latex = SUM if _is_loose(row.latex) else ATOM if row.latex.startswith(r"\left") and not open_latex else CALL
+    enclosed = row.latex.startswith(r"\left") and not open_latex
+    latex = SUM if _is_loose(row.latex) else ATOM if enclosed else CALL
     return _fill(row, parts, (text, latex), *least)
 
 
@@ -324,39 +325,43 @@ def _open_slots(template: str) -> set[int]:
 
 
 def _is_loose(template: str) -> bool:
-    """Whether an operator stands in a template outside of all brackets."""
-    depth = 0
+    """Whether an operator, or a second operand, stands in a template outside of all brackets."""
+    depth, operands = 0, 0
     for token in _tokens(template):
         depth += _opens(token) - _closes(token)
         if not depth and token in ("+", "-", "*", "/", "<", ">", "=", r"\cdot", r"\times", r"\pm", r"\circ", r"\,"):
             return True
-    return False
+        operands += not depth and token == "{}"
+    return operands > 1
 
 
 # ---- derivatives as a teacher writes them: sums of terms, terms of powers
 
-Factors = dict[str, tuple[Expr, float]]  # by its text, a base and its exponent
+Factors = dict[Expr, float]  # bases and their exponents
 Terms = list[tuple[float, Factors]]  # coefficients and what they stand before
 
 
-def collect(result: Any, written: Mapping[Node, Expr]) -> Expr:
-    """The formula of a traced derivative: like terms added, powers of one base joined, the signs in front."""
+def collect(result: Any, written: Mapping[Node, Expr], own: Set[Node] = frozenset()) -> Expr:
+    """The formula of a traced derivative: like terms added, powers of one base joined, the signs in front.
+
+    What is not among the user's `own` nodes was recorded by a rule.
+    """
     if not isinstance(result, Node):
         return numeral(float(result))
     done: dict[Node, Terms] = {node: _atom(expr) for node, expr in written.items()}
     for node in topological_order(result):
         if node not in done:
-            done[node] = _atom(numeral(node._data)) if node.prim is None else _terms(node, done)
+            done[node] = _atom(numeral(node._data)) if node.prim is None else _terms(node, done, own)
     return _sum(done[result])
 
 
 def _atom(expr: Expr) -> Terms:
     if expr.number is not None:
         return [(expr.number, {})] if expr.number else []
-    return [(1.0, {expr.text: (expr, 1.0)})]
+    return [(1.0, {expr: 1.0})]
 
 
-def _terms(node: Node, done: Mapping[Node, Terms]) -> Terms:
+def _terms(node: Node, done: Mapping[Node, Terms], own: Set[Node]) -> Terms:
     row = node.prim
     assert row is not None
     operands = [done[x] if isinstance(x, Node) else _atom(numeral(x)) for x in node.operands]
@@ -374,13 +379,18 @@ def _terms(node: Node, done: Mapping[Node, Terms]) -> Terms:
                 return _product(operands[0], operands[1])
             case "div":
                 return _product(operands[0], _power(operands[1], -1.0))
+            case "pow" if not operands[1]:
+                return [(1.0, {})]
             case "pow" if len(operands[1]) == 1 and not operands[1][0][1]:
                 return _power(operands[0], operands[1][0][0])
-            case "where" if _is_guard(node):
+            case "where" if node not in own and _is_guard(node):
                 return operands[2]
-            case "where" if node.operands[1:] in ((1.0, 0.0), (0.0, 1.0)) and _is_truth(node.operands[0]):
+            case "where" if _is_truth(node.operands[0]) and all(type(x) is float for x in node.operands[1:]):
                 taken = operands[0]  # where([x > y], 1, 0) is [x > y] itself
-                return taken if node.operands[1] else _merged([(1.0, {}), *_scaled(-1.0, taken)])
+                if node.operands[1:] == (1.0, 0.0):
+                    return taken
+                if node.operands[1:] == (0.0, 1.0):
+                    return _merged([(1.0, {}), *_scaled(-1.0, taken)])
     return _atom(apply(row, *map(_sum, operands)))
 
 
@@ -392,10 +402,14 @@ def _is_guard(node: Node) -> bool:
         type(one) is float
         and one == 1.0
         and any(
-            isinstance(x, Node) and x.prim is TABLE["equal"] and x.operands[0] is a and x.operands[1] == 0.0
+            isinstance(x, Node) and x.prim is TABLE["equal"] and x.operands[0] is a and _is_zero(x.operands[1])
             for x in found
         )
     )
+
+
+def _is_zero(x: Any) -> bool:  # a node would compare as its number does
+    return type(x) is float and x == 0.0
 
 
 def _is_truth(condition: Any) -> bool:
@@ -407,9 +421,9 @@ def _scaled(c: float, terms: Terms) -> Terms:
 
 
 def _merged(terms: Iterable[tuple[float, Factors]]) -> Terms:
-    found: dict[frozenset[tuple[str, float]], tuple[float, Factors]] = {}
+    found: dict[frozenset[tuple[Expr, float]], tuple[float, Factors]] = {}
     for coefficient, factors in terms:
-        key = frozenset((text, exponent) for text, (_, exponent) in factors.items())
+        key = frozenset(factors.items())
         found[key] = (found[key][0] + coefficient if key in found else coefficient, factors)
     return [(coefficient, factors) for coefficient, factors in found.values() if coefficient]
 
@@ -427,21 +441,24 @@ def _product(a: Terms, b: Terms) -> Terms:
             return _scaled(one[0][0], other)
     (c, factors), (d, more) = _single(a), _single(b)
     joined = dict(factors)
-    for text, (base, exponent) in more.items():
-        joined[text] = (base, exponent + joined[text][1] if text in joined else exponent)
-    return [(c * d, {text: pair for text, pair in joined.items() if pair[1]})]
+    for base, n in more.items():
+        joined[base] = joined.get(base, 0.0) + n
+    left = {base: n for base, n in joined.items() if n}
+    if c * d and math.isfinite(c * d):
+        return [(c * d, left)]
+    whole = _sum(b)  # beyond the floats: as it stands
+    return [(c, {**factors, whole: factors.get(whole, 0.0) + 1.0})]
 
 
 def _power(terms: Terms, n: float) -> Terms:
-    if n == 0.0:
-        return [(1.0, {})]
     if not terms:
         return _atom(apply(TABLE["pow"], numeral(0.0), numeral(n)))
     c, factors = _single(terms)
-    bare = c == 1.0 and all(exponent == 1.0 for _, exponent in factors.values()) and len(factors) == 1
-    if not (n.is_integer() or bare):  # (x²)^½ is not x
+    bare = c == 1.0 and list(factors.values()) == [1.0]
+    coefficient = TABLE["pow"].scalar(c, n) if n.is_integer() or bare else 0.0  # (x²)^½ is not x
+    if not (coefficient and math.isfinite(coefficient)):
         return _atom(apply(TABLE["pow"], _sum(terms), numeral(n)))
-    return [(TABLE["pow"].scalar(c, n), {text: (base, exponent * n) for text, (base, exponent) in factors.items()})]
+    return [(coefficient, {base: exponent * n for base, exponent in factors.items()})]
 
 
 def _sum(terms: Terms) -> Expr:
@@ -457,8 +474,8 @@ def _sum(terms: Terms) -> Expr:
 
 
 def _term(coefficient: float, factors: Factors) -> Expr:
-    above = [(base, n) for base, n in factors.values() if n > 0]
-    below = [(base, -n) for base, n in factors.values() if n < 0]
+    above = [(base, n) for base, n in factors.items() if n > 0]
+    below = [(base, -n) for base, n in factors.items() if n < 0]
     size, divisor = abs(coefficient), 1.0
     if below and size < 1.0 and (1.0 / size).is_integer():
         size, divisor = 1.0, 1.0 / size

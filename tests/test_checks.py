@@ -3,6 +3,7 @@
 import cmath
 import dataclasses
 import functools
+import inspect
 import itertools
 import math
 import random
@@ -159,13 +160,11 @@ _cosine: Primitive = elementwise("cosine", math.cos, (lambda y, x: -_sine(x),), 
 
 
 def test_a_function_without_a_signature():
-    class Hidden:
-        __signature__ = None
-
-        def __call__(self, x):
-            return x * x
-
-    check_grads(math.fabs if False else Hidden(), 3.0)
+    with pytest.raises(ValueError, match="signature"):
+        inspect.signature(max)
+    check_grads(max, (1.0, 2.0))
+    with pytest.raises(GradCheckError, match=r"derivative of max by argument 0, order 1, at 2\.0, 2\.0: a kink"):
+        check_grads(max, (2.0, 2.0))
 
 
 # ---- every row of the table
@@ -494,7 +493,7 @@ def test_a_polynomial_takes_large_steps():
 
 
 def test_noise_that_no_node_tells_of_is_measured():
-    for level, seed in itertools.product((1e-12, 1e-9, 1e-6), range(320, 340)):
+    for level, seed in itertools.product((1e-12, 1e-9, 1e-6), (798, 884, 993, *range(12))):
 
         def f(x):
             return mg.exp(x) + level * random.Random(f"{seed}{x.data!r}").random()  # noqa: B023

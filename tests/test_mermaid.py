@@ -20,8 +20,8 @@ from microgad.errors import GraphSizeError, InputError
 from microgad.naming import given_names, literal
 from microgad.order import topological_order
 from microgad.primitives import TABLE, add
-from microgad.viz.graph import LIMIT
 from microgad.viz.flowchart import CHARACTERS, EDGES, mermaid
+from microgad.viz.graph import LIMIT
 from microgad.viz.outline import tree
 from microgad.viz.text import tree as text_tree
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .graph import draw, mimebundle
 from .flowchart import mermaid
+from .graph import draw, mimebundle
 from .outline import tree
 from .render import Drawing, renderer
 

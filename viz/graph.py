@@ -8,7 +8,7 @@ from typing import Any
 import graphviz
 
 from microgad.autodiff import pull
-from microgad.errors import DomainError, GraphSizeError, InputError, shown, spell
+from microgad.errors import DomainError, GraphSizeError, InputError, shown
 from microgad.naming import all_names, find, given_names, number
 from microgad.node import Node
 from microgad.order import dependents, topological_order
@@ -96,8 +96,6 @@ def draw(
     drawing.alt = sentence(f, order, names, adjoint)
     if source is not None:
         called = all_names(order)
-        if source not in called:
-            raise InputError(f"{spell(source)} is no node of the graph of {called[f]}")
         drawing.alt += f" Marked: every path from {called[source]} to {called[f]}."
     drawing.text = tree(f, names, adjoint)
     return drawing
