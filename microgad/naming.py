@@ -12,6 +12,13 @@ from .errors import InputError, shown, spell
 from .node import Node
 
 
+class Text(str):
+    """Text that a terminal and a notebook show as it reads, without quotes and escapes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
 def number(x: Any, digits: int = 6) -> str:
     """A number as people read it: six significant digits, a dash where there is none."""
     return "–" if x is None else f"{x:.{digits}g}"

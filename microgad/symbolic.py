@@ -15,7 +15,7 @@ from typing import Any
 
 from .autodiff import pull
 from .errors import GraphSizeError, InputError, shown
-from .naming import all_names, find, given_names
+from .naming import Text, all_names, find, given_names
 from .node import Node
 from .order import dependents, topological_order
 from .primitive import Primitive
@@ -47,7 +47,7 @@ class Expr:
     opposite: Expr | None = None  # the same without its minus, if it begins with one
 
 
-class Formula(str):
+class Formula(Text):
     """A formula as text: a ``str`` with the same in LaTeX, which a notebook shows.
 
     Attributes
@@ -62,9 +62,6 @@ class Formula(str):
         self = super().__new__(cls, text)
         self.latex = latex
         return self
-
-    def __repr__(self) -> str:
-        return str(self)
 
     def _repr_latex_(self) -> str:
         return rf"$\displaystyle {self.latex}$"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from microgad.naming import given_names, literal, number
+from microgad.naming import Text, given_names, literal, number
 from microgad.node import Node
 
 from .graph import COMMUTATIVE, _locals, drawable, shares
-from .text import Text, gradients
+from .text import gradients
 
 SHAPES = {
     "leaf": ("(", ")"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from microgad.errors import InputError, shown
-from microgad.naming import given_names
+from microgad.naming import Text, given_names
 from microgad.node import Node
 from microgad.order import topological_order
 
@@ -11,7 +11,7 @@ from . import text
 from .graph import shares
 
 
-def tree(f: Node, *, grads: bool | None = None) -> text.Text:
+def tree(f: Node, *, grads: bool | None = None) -> Text:
     """The computation graph of `f` as an indented tree: below each node its operands, in order.
 
     It says what `draw` says, local derivatives excepted. A node that is used again is only named again,
@@ -53,4 +53,4 @@ def tree(f: Node, *, grads: bool | None = None) -> text.Text:
     nodes = {x for x, _, _ in text.lines_of(f)[0] if isinstance(x, Node)}
     # Gradients flow from the end of the order: of a large graph only so much is computed as the tree shows.
     first = next(i for i, node in enumerate(order) if node in nodes)
-    return text.Text(text.tree(f, given_names(list(nodes)), shares(order[first:], grads)))
+    return Text(text.tree(f, given_names(list(nodes)), shares(order[first:], grads)))

@@ -26,13 +26,6 @@ def gradients(node: Node, root: Node, adjoint: Mapping[Node, Any] | None) -> lis
     return [f"grad {number(node.grad)}", *share]
 
 
-class Text(str):
-    """Text that a terminal and a notebook show as it reads, without quotes and escapes."""
-
-    def __repr__(self) -> str:
-        return str(self)
-
-
 def lines_of(root: Node) -> tuple[list[tuple[Any, str, bool]], bool]:
     """What stands on each line of a tree, behind which branches, and if it stood above; and if there is more."""
     lines: list[tuple[Any, str, bool]] = []
