@@ -239,7 +239,7 @@ def _verdict(got: float, rows: list[tuple[float, float, float]], outside: Any, r
         if sum(abs(x - slope) + abs(z - jump) <= 0.1 * abs(jump) for x, z, _ in rows) >= 8:
             expected, uncertainty = slope, abs(jump)
             left, right = (z if abs(z) > 1e-4 * abs(jump) else 0.0 for z in (slope - jump, slope + jump))
-            fault = f"a kink: the slope is {left:.6g} from the left and {right:.6g} from the right; move the point"
+            fault = f"a kink: the slope is {left:.5g} from the left and {right:.5g} from the right; move the point"
     elif not abs(got - expected) <= tolerance + uncertainty:
         fault = "wrong"
     return Slope(got, expected, uncertainty, tolerance, fault)

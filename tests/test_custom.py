@@ -273,7 +273,7 @@ def test_a_derivative_that_decides():
 # ---- what is no row
 
 NAMES = ["", "a b", "2x", "x-y", "f(x)", "x.y", " x", "λ x", None, 5, b"f", ["f"]]
-OURS = ["exp", "maximum", "where", "add", "identity", "leaky_relu"]
+OURS = ["exp", "maximum", "where", "add", "identity", "leaky_relu", "math"]
 
 
 @pytest.mark.parametrize("name", [*NAMES, *OURS])
