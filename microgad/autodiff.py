@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from .errors import InputError
+from .errors import InputError, shown
 from .node import Node
 from .order import dependents, topological_order
 from .primitives import identity
@@ -56,7 +56,11 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..
     >>> grad(cube)(2.0), grad(grad(cube))(2.0)
     (12.0, 12.0)
     """
+    if not callable(f):
+        raise InputError(f"grad is that of a function, not of {shown(f)}")
     chosen = tuple(argnums) if isinstance(argnums, Sequence) else (argnums,)
+    if any(type(i) is not int for i in chosen):
+        raise InputError(f"argnums is the position of an argument, or several, not {shown(argnums)}")
 
     def gradient(*args: Any, **kwargs: Any) -> Any:
         if any(not -len(args) <= i < len(args) for i in chosen):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import math
 import os
 import platform
 import re
@@ -118,7 +119,7 @@ def _parser() -> _Parser:
     )
     derive.add_argument("--wrt", metavar="NAME", help="the variable to differentiate by; without it, each in turn")
     derive.add_argument("--format", choices=("text", "latex"), default="text", help="(default: text)")
-    derive.add_argument("--digits", type=_digits, default=6, help="of the numbers, significant (default: 6)")
+    derive.add_argument("--digits", type=int, default=6, help="of the numbers, significant (default: 6)")
     command(
         "check",
         _check,
@@ -179,14 +180,21 @@ def _derive(args: argparse.Namespace) -> None:
     f, leaves = _variables(args)
     if args.wrt is not None and args.wrt not in leaves:
         raise InputError(f"no variable {args.wrt!r} in the expression: it has {', '.join(leaves)}")
-    found = (derive(f, name, digits=args.digits) for name in ([args.wrt] if args.wrt is not None else leaves))
-    print("\n\n".join(each.latex if args.format == "latex" else str(each) for each in found))
+    for i, name in enumerate([args.wrt] if args.wrt is not None else leaves):
+        found = derive(f, name, digits=args.digits)
+        print("\n" * (i > 0) + (found.latex if args.format == "latex" else str(found)))
 
 
 def _check(args: argparse.Namespace) -> int:
     _, leaves = _variables(args)
     point = [leaf.data for leaf in leaves.values()]
-    found = slopes(lambda *xs: parse(args.expression, **dict(zip(leaves, xs, strict=True))), point)
+
+    def value(*xs: Value) -> Value:
+        for name, x in zip(leaves, xs, strict=True):
+            x.name = name  # what an error calls it
+        return parse(args.expression, **dict(zip(leaves, xs, strict=True)))
+
+    found = slopes(value, point)
     rows = [["name", "gradient", "finite difference", "difference", "  verdict"]]
     for name, slope in zip(leaves, found, strict=True):
         numbers = (slope.got, slope.expected)
@@ -194,12 +202,6 @@ def _check(args: argparse.Namespace) -> int:
         rows.append([literal(name), *(f"{x:.10g}" for x in numbers), difference, f"  {slope.fault or 'ok'}"])
     _table(rows)
     return 1 if any(slope.fault for slope in found) else 0
-
-
-def _digits(text: str) -> int:
-    if not (text.isdecimal() and 1 <= int(text) <= 17):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of digits from 1 to 17")
-    return int(text)
 
 
 def _read(args: argparse.Namespace) -> tuple[Value, dict[str, Value]]:
@@ -229,13 +231,17 @@ def _values(pairs: Sequence[str]) -> dict[str, float]:
         if not name or not equals:
             what = "no such option" if pair.strip().startswith("-") else "no name=value"
             raise ExpressionError(f"column 1: {pair.strip()!r} is {what}")
+        if not name.isidentifier():
+            raise ExpressionError(f"column 1: {name!r} is no name, in {pair!r}")
         if name in values:
             raise ExpressionError(f"column 1: {pair!r}: {name} has a value already")
+        column = len(pair) - len(number) + 1
         try:
             values[name] = float(number)
         except ValueError:
-            column = len(pair) - len(number) + 1
             raise ExpressionError(f"column {column}: {number!r} is not a number, in {pair!r}") from None
+        if math.isinf(values[name]) and "inf" not in number.lower():
+            raise ExpressionError(f"column {column}: the number is too large, in {pair!r}")
     return values
 
 

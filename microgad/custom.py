@@ -94,6 +94,8 @@ def primitive(
             _fits(f"the {what} rule of {name}", rule, given)
         elif what == "forward" or isinstance(rule, str):
             raise InputError(f"the {what} rule of {name} is a function, not {shown(rule)}")
+    if array is not None and not callable(array):
+        raise InputError(f"the rule on arrays of {name} is a function, not {shown(array)}")
     fields = {key: value for key, value in (("label", label), ("text", text), ("latex", latex)) if value is not None}
     for key, template in fields.items():
         if not isinstance(template, str):

@@ -6,24 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .autodiff import pull
-from .errors import GraphSizeError
-from .naming import find
+from .errors import GraphSizeError, InputError, shown
+from .naming import find, magnitude
 from .node import Node
 from .order import dependents
 from .steps import View
 from .symbolic import (
-    FRACTION,
-    SIGN,
-    SUM,
     Expr,
     Formula,
     as_written,
     collect,
-    enclosed,
     formula,
     leaf_symbols,
     numeral,
     partial,
+    products,
     symbol,
 )
 from .value import Value
@@ -91,6 +88,8 @@ def derive(f: Node, wrt: Node | str, *, digits: int = 6) -> Formula:
     <BLANKLINE>
     simplified: ∂f/∂x = z
     """
+    if type(digits) is not int or not 1 <= digits <= 17:
+        raise InputError(f"digits is a number from 1 to 17, not {shown(digits)}")
     view = View(f, "derivations", None)
     order = view.order
     x = find(order, wrt)
@@ -132,8 +131,8 @@ class _Derivation:
             sides = [side for i, side in enumerate(sides) if i == 0 or _text(side) != _text(sides[i - 1])]
             lines.append(_stacked(whole, sides))
         else:
-            note = rf"&\text{{{_many(paths)} paths; node by node:}}"
-            lines.append((f"{_many(paths)} paths lead from {bottom} to {top}; node by node:\n", note))
+            note = rf"&\text{{{magnitude(paths)} paths; node by node:}}"
+            lines.append((f"{magnitude(paths)} paths lead from {bottom} to {top}; node by node:\n", note))
             lines += self.node_by_node(links, adjoints)
         try:
             simplified = formula(self.f, self.x)
@@ -174,20 +173,20 @@ class _Derivation:
 
     def along_paths(self, links: Mapping[Node, list[_Link]]) -> list[Side]:
         """The sum over the paths of the products along them: as derivatives, as formulas, as numbers."""
-        products: list[list[_Link]] = []
+        found: list[list[_Link]] = []
         stack: list[tuple[Node, list[_Link]]] = [(self.f, [])]
         while stack:
             node, path = stack.pop()
             if node is self.x:
-                products.append(path)
+                found.append(path)
             else:
                 stack += [(link.input, [*path, link]) for link in reversed(links[node])]
-        sides = [
-            _products([[link.partial for link in path] for path in products]),
-            _products([[link.rule for link in path] for path in products]),
-            _products([[numeral(link.local, self.digits) for link in path] for path in products]),
+        sides: list[Side] = [
+            products([[link.partial for link in path] for path in found]),
+            products([[link.rule for link in path] for path in found]),
+            products([[numeral(link.local, self.digits) for link in path] for path in found]),
         ]
-        return sides if len(products) > 1 or len(products[0]) > 1 else sides[1:]
+        return sides if len(found) > 1 or len(found[0]) > 1 else sides[1:]
 
     def node_by_node(self, links: Mapping[Node, list[_Link]], adjoints: Mapping[Node, Expr]) -> list[tuple[str, str]]:
         """A line for each node on the paths: the sum over the nodes that use it."""
@@ -200,9 +199,9 @@ class _Derivation:
         for node in reversed(self.nodes[:-1]):
             some = users[node][:TERMS]
             more = len(users[node]) - len(some)
-            chain = _products([[partial(top, self.names[user]), link.partial] for user, link in some], more)
+            chain = products([[partial(top, self.names[user]), link.partial] for user, link in some], more)
             numbers = [[adjoints[user], numeral(link.local, self.digits)] for user, link in some]
-            sides = [chain, _products(numbers, more), [adjoints[node]]]
+            sides = [chain, products(numbers, more), [adjoints[node]]]
             lines.append(_inline(partial(top, self.names[node]), sides))
         return lines
 
@@ -216,23 +215,6 @@ class _Derivation:
             return []
         lines = [(node, as_written(node, self.symbols)) for node in self.order if node in needed]
         return [*(_inline(symbol(self.names[node]), [[written]]) for node, written in lines), ("", "")]
-
-
-def _products(products: Sequence[Sequence[Expr]], more: int = 0) -> Side:
-    """A sum of products, with every factor, a 1 too; after them how many `more` there are."""
-    alone = len(products) == len(products[0]) == 1
-    terms = []
-    for k, factors in enumerate(products):
-        first = SUM if alone else SIGN if k == 0 and factors[0].number is not None else FRACTION
-        least = [first, *[FRACTION] * (len(factors) - 1)]
-        text, latex = (
-            dot.join(enclosed(x, style, need) for x, need in zip(factors, least, strict=True))
-            for style, dot in enumerate((" · ", r" \cdot "))
-        )
-        terms.append(Expr(text, latex))
-    if more:
-        terms.append(Expr(f"… ({more:,} more)", rf"\dots\ (\text{{{more:,} more}})"))
-    return terms
 
 
 def _text(side: Side, plus: str = " + ") -> str:
@@ -255,10 +237,6 @@ def _stacked(left: Expr, sides: Sequence[Side]) -> tuple[str, str]:
     lines = [_text(side, f"{pad} + " if w else " + ") for side, w in zip(sides, wide, strict=True)]
     rows = [_latex(side, r" \\ &\quad + " if w else " + ") for side, w in zip(sides, wide, strict=True)]
     return left.text + pad.join(f" = {x}" for x in lines), left.latex + r" \\ ".join(f" &= {x}" for x in rows)
-
-
-def _many(count: int) -> str:
-    return f"{count:,}" if count < 10**15 else f"about 10 to the power of {len(str(count)) - 1}"
 
 
 def _formula(lines: Sequence[tuple[str, str]]) -> Formula:

@@ -83,7 +83,8 @@ def undefined_derivative(node: Any, x: Any, error: Exception) -> DomainError:
     named = f"{node.name} = " if node.name else ""
     expression = named + _fill(node.prim.text, [spell(operand) for operand in operands])
     here = at(operands, [getattr(operand, "_data", operand) for operand in operands])
-    return DomainError(f"the derivative of {expression} by {spell(x)} does not exist{here}: {error}")
+    why = "it would divide by 0" if str(error) == "float division by zero" else error  # Python's own words
+    return DomainError(f"the derivative of {expression} by {spell(x)} does not exist{here}: {why}")
 
 
 def outside_domain(row: Any, operands: Sequence[Any], data: Sequence[Any]) -> DomainError:

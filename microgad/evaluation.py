@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from .naming import number
 from .node import Node
-from .steps import View, backward_steps, times
-from .symbolic import as_written
+from .steps import View, backward_steps
+from .symbolic import Expr, as_written, numeral, products
 
 LIMIT = 10_000  # rows
 PARTS = 6  # of one adjoint that are written out
@@ -143,15 +143,16 @@ def evaluation_trace(f: Node) -> EvaluationTrace:
     """
     view = View(f, "evaluation traces", LIMIT)
     adjoints: dict[Node, float] = {f: 1.0}
-    parts: dict[Node, list[str]] = {node: [] for node in view.order}
+    parts: dict[Node, list[list[Expr]]] = {node: [] for node in view.order}
     for step in backward_steps(f):
         for edge in step.edges:
             adjoints[edge.input] = edge.total
-            parts[edge.input].append(times(step.upstream, edge.local))
+            parts[edge.input].append([numeral(step.upstream, 6), numeral(edge.local, 6)])
 
     def row(node: Node) -> Row:
         primal = "" if node.prim is None else as_written(node, view.symbols(node)).text
-        more = f" + … ({len(parts[node]):,} parts)" if len(parts[node]) > PARTS else ""
-        return Row(node, view.names[node], primal, node._data, " + ".join(parts[node][:PARTS]) + more, adjoints[node])
+        some = parts[node][:PARTS]
+        written = " + ".join(term.text for term in products(some, len(parts[node]) - len(some))) if some else ""
+        return Row(node, view.names[node], primal, node._data, written, adjoints[node])
 
     return EvaluationTrace(tuple(map(row, view.order)))

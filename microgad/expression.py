@@ -23,6 +23,7 @@ _COMPARISONS = {ast.Gt: rows.greater, ast.Lt: rows.greater, ast.Eq: rows.equal}
 _PAIRS = {"max": rows.maximum, "min": rows.minimum, "maximum": rows.maximum, "minimum": rows.minimum}
 _PUBLIC = {name: function for name, function in vars(functions).items() if inspect.isfunction(function)}
 _ONLY = f"use numbers, names, + - * / **, parentheses and {', '.join(_PUBLIC)}, max, min"
+_CALLED = {ast.IfExp: "if … else", ast.BoolOp: "and, or", ast.UnaryOp: "not, ~", ast.Compare: "chain of comparisons"}
 _LIMIT = 20_000  # characters; more is no expression that a person wrote
 
 
@@ -158,7 +159,8 @@ class _Reader:
                 if type(op) not in _COMPARISONS:
                     problem = "two numbers are compared by >, < or =="
             case _:
-                problem = f"no {type(part).__name__.lower()} here: {_ONLY}"
+                what = _CALLED.get(type(part), type(part).__name__.lower())
+                problem = f"no {what} here: {_ONLY}"
         if problem:
             raise self.error(self.column(part), problem)
 

@@ -24,6 +24,11 @@ def number(x: Any, digits: int = 6) -> str:
     return "–" if x is None else f"{x:.{digits}g}"
 
 
+def magnitude(count: int) -> str:
+    """A count, however large."""
+    return f"{count:,}" if count < 10**15 else f"about 10 to the power of {len(str(count)) - 1}"
+
+
 def literal(text: str) -> str:
     """A name on one line, with what cannot be printed as an escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
@@ -45,7 +50,7 @@ def given_names(order: Sequence[Node]) -> dict[Node, str]:
 def _elements(variables: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
     """The elements of lists, tuples and dicts as ``w[0]``, the first thousand of each."""
     for name, value in variables:
-        if isinstance(value, (list, tuple, dict)):
+        if type(value) in (list, tuple, dict):  # and no Step or Edge, which are tuples, too
             for key, x in islice(value.items() if isinstance(value, dict) else enumerate(value), 1000):
                 if isinstance(x, Node):
                     yield f"{name}[{key!r}]", x

@@ -34,6 +34,16 @@ class Node:
         if self.prim is None or len(self.prim.partials or self.prim.vjp) != 2:
             self.b = EMPTY
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        for node in topological_order(self):  # without recursion, however long the graph
+            if id(node) not in memo:
+                memo[id(node)] = twin = object.__new__(type(node))
+                for slot in Node.__slots__:
+                    x = getattr(node, slot)
+                    twins = tuple(memo.get(id(y), y) for y in x) if type(x) is tuple else memo.get(id(x), x)
+                    setattr(twin, slot, twins)
+        return memo[id(self)]
+
     @property
     def operands(self) -> tuple[Any, ...]:
         """What the operation was given, in order: nodes, and plain numbers as floats."""

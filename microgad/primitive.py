@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import InputError, outside_domain
+from .errors import InputError, outside_domain, shown
 from .order import EMPTY
 
 Rule = Callable[..., Any]
@@ -48,6 +48,8 @@ class Primitive:
         if kind is not None:
             return self.bind(kind, operands)
         if not numbers:
+            if foreign := [x for x in operands if not isinstance(x, (float, int)) and not hasattr(x, "dtype")]:
+                raise InputError(f"{self.name} is of numbers, arrays and Values, not of {shown(foreign[0])}")
             return self.array(*operands, **self.params)
         try:
             operands = operands if floats else tuple(map(float, operands))

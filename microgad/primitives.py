@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import FormatError, InputError
 from .primitive import Primitive, elementwise
 
 INF, LOG_MAX = math.inf, math.log(sys.float_info.max)  # exp of more is infinite
@@ -101,7 +102,7 @@ sigmoid = elementwise("sigmoid", lambda x: 1.0 / (1.0 + math.exp(-x)) if x > 0.0
                       (lambda y, x: y * (1.0 - y),), _sigmoid, latex=r"\sigma\left({}\right)")
 softplus = elementwise("softplus", lambda x: (x if x > 0.0 else 0.0) + math.log1p(math.exp(-math.fabs(x))),
                        (lambda y, x: sigmoid(x),), _softplus)
-silu = elementwise("silu", lambda x: x * sigmoid.scalar(x), (lambda y, x: sigmoid(x) * (1.0 + (x - y)),),
+silu = elementwise("silu", lambda x: x * sigmoid.scalar(x), (lambda y, x: sigmoid(x) + y * (1.0 - sigmoid(x)),),
                    lambda x: x * _sigmoid(x))
 gelu = elementwise("gelu", lambda x: 0.5 * x * math.erfc(-x * SQRT_HALF), (
     lambda y, x: 0.5 * (1.0 + erf(x * SQRT_HALF)) + x * exp(-0.5 * (x * x)) / math.sqrt(2.0 * PI),),
@@ -118,10 +119,18 @@ elu: Primitive = elementwise("elu", lambda x, alpha: x if x > 0.0 else alpha * m
 
 
 def by_name(name: str) -> Primitive:
-    """The row of that name, which is what a copied or pickled row becomes again."""
+    """The row of that name, which is what a pickled one becomes again."""
+    if name not in TABLE:
+        raise FormatError(f"the pickle needs the primitive {name}: define it with mg.primitive first")
     return TABLE[name]
 
 
-copyreg.pickle(Primitive, lambda row: (by_name, (row.name,)))
+def _reduced(row: Primitive) -> tuple[Any, tuple[str]]:
+    if TABLE.get(row.name) is not row:
+        raise InputError(f"a node of {row.name} cannot be pickled: that row is not, or no longer, in the table")
+    return by_name, (row.name,)
+
+
+copyreg.pickle(Primitive, _reduced)
 
 TABLE: dict[str, Primitive] = {row.name: row for row in list(vars().values()) if isinstance(row, Primitive)}

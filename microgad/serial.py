@@ -40,6 +40,7 @@ import math
 from collections.abc import Set
 from typing import Any, NamedTuple, NoReturn
 
+from .agreement import agree, now
 from .errors import AnomalyError, FormatError, InputError, shown, spell
 from .naming import literal
 from .node import Node
@@ -108,12 +109,8 @@ def _entry(node: Node, index: dict[Node, int]) -> dict[str, Any]:
         if TABLE.get(row.name) is not row:
             _refuse(node, index, f"it was made by {row.name}, which is not, or no longer, in the table of primitives")
         # What does not agree would not load: a graph is no longer one computation once the data of a leaf was set.
-        try:
-            now: Any = row.on_floats([x if type(x) is float else x._data for x in operands], operands)
-        except Exception as error:  # an operation that somebody defined may raise anything
-            now = error
-        if isinstance(now, Exception) or not _agree(data, now):
-            _refuse(node, index, f"it is {data!r}, but its operands as they are now give: {now}; compute it again")
+        if not agree(data, given := now(node)):
+            _refuse(node, index, f"it is {data!r}, but its operands as they are now give: {given}; compute it again")
     if name is not None:
         if not isinstance(name, str) or not _whole(name):
             _refuse(node, index, f"its name has to be text of whole characters, not {shown(name)}")
@@ -239,12 +236,12 @@ def _computed(op: Any, operands: list[Any], data: float, i: int) -> Value:
         _fail(i, f"none of the operands of {op} is a node: what is computed from numbers alone is a leaf")
     try:
         node: Value = row.bind(Value, operands)
-        agree = _agree(data, node._data)
+        agreed = agree(data, node._data)
     except AnomalyError:  # asked for with detect_anomaly: the text is not at fault
         raise
     except Exception as error:  # as above
         raise FormatError(literal(f"node {i}: {op} cannot be computed: {error}; {AGAIN}")) from error
-    if not agree:
+    if not agreed:
         _fail(i, f"its data is {data!r}, but {op} of its operands is {node._data!r}")
     node._data = data
     return node
@@ -336,11 +333,6 @@ def _written(x: float) -> float | str:
 def _whole(text: str) -> bool:
     """Whether no character of a text is a half one, a surrogate, with which it cannot be written to a file."""
     return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
-
-
-def _agree(x: float, y: float) -> bool:
-    """Whether two machines may compute the one and the other: a few last bits apart, which is much next to 0."""
-    return x == y or math.isclose(x, y, rel_tol=1e-9, abs_tol=1e-322) or (x != x and y != y)
 
 
 def _what(x: Any) -> str:

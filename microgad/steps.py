@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from .agreement import outdated
 from .errors import GraphSizeError, InputError, shown
-from .naming import all_names, number
+from .naming import all_names, literal, number
 from .node import Node
 from .order import topological_order
-from .symbolic import Expr, as_written, numeral, partial, symbol
+from .symbolic import Expr, as_written, numeral, partial, products, symbol
 
 LIMIT = 100_000  # nodes; nobody reads the steps of more
 
@@ -30,7 +31,9 @@ class View:
 
     @cached_property
     def names(self) -> dict[Node, str]:
-        """What the nodes are called."""
+        """What the nodes are called; an `InputError` if what is to be shown would not be true."""
+        if problem := outdated(self.order):
+            raise InputError(literal(problem))
         return all_names(self.order)
 
     @cached_property
@@ -40,6 +43,15 @@ class View:
         for node in reversed(self.order):
             for x in node.inputs:
                 found[x].append(node)
+        return found
+
+    @cached_property
+    def first_use(self) -> dict[tuple[Node, Node], int]:
+        """By input and user, the place of its first use among the `users` of the input, counted from 0."""
+        found: dict[tuple[Node, Node], int] = {}
+        for x, users in self.users.items():
+            for k, user in enumerate(users):
+                found.setdefault((x, user), k)
         return found
 
     @cached_property
@@ -148,20 +160,15 @@ class Step(tuple[Any, ...]):
         for i, (x, local, contribution, total) in enumerate(edges):
             place = sum(edge.input is x for edge in edges[: i + 1])
             factors = f"{here} · {partial(names[node], names[x], view.place(node, x, place)).text}"
-            product = f"{factors} = {times(upstream, local)} = {number(contribution)}"
-            users = view.users[x]
-            part = next(k for k, user in enumerate(users) if user is node) + place
-            if len(users) == 1:
+            product = (
+                f"{factors} = {products([[numeral(upstream, 6), numeral(local, 6)]])[0].text} = {number(contribution)}"
+            )
+            count, part = len(view.users[x]), view.first_use[x, node] + place
+            if count == 1:
                 yield f"{view.derivative(x)} = {product}"
             else:
-                total = "" if part == 1 else f", {'in all' if part == len(users) else 'so far'} {number(total)}"
-                yield f"{view.derivative(x)}, part {part} of {len(users)}: {product}{total}"
-
-
-def times(*factors: float) -> str:
-    """A product of numbers: ``-4 · 1``, ``3 · (-2)``."""
-    first, *rest = (number(x) for x in factors)
-    return " · ".join([first, *(f"({x})" if x.startswith("-") else x for x in rest)])
+                total = "" if part == 1 else f", {'in all' if part == count else 'so far'} {number(total)}"
+                yield f"{view.derivative(x)}, part {part} of {count}: {product}{total}"
 
 
 def forward_steps(f: Node) -> Iterator[Step]:
@@ -203,7 +210,7 @@ def backward_steps(f: Node) -> Iterator[Step]:
     """The backward pass, one node at a time, from the result to the leaves; no `grad` is touched.
 
     The contributions and their order are those of `Value.backward`, so the last ``total`` of an input is, to the last
-    bit, the ``grad`` that a first backward pass gives it.
+    bit, the ``grad`` that a first backward pass gives it. Hooks are not called.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-r"""Formulas, as text that `parse` reads and as LaTeX. Precedence lives here and nowhere else.
+r"""Formulas, as text that `parse` reads and as LaTeX, with what they need to know of precedence.
 
 An `Expr` is a formula that is finished in both notations and knows how tightly it binds, so that the next one can
 be put together from it without looking inside. `apply` writes a row of the table as it stands, `collect` brings what
@@ -15,7 +15,7 @@ from typing import Any
 
 from .autodiff import pull
 from .errors import GraphSizeError, InputError, shown
-from .naming import Text, all_names, find, given_names
+from .naming import Text, all_names, find, given_names, magnitude
 from .node import Node
 from .order import dependents, topological_order
 from .primitive import Primitive
@@ -63,6 +63,9 @@ class Formula(Text):
         self.latex = latex
         return self
 
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
+        return str(self), self.latex
+
     def _repr_latex_(self) -> str:
         return rf"$\displaystyle {self.latex}$"
 
@@ -80,7 +83,7 @@ def formula(f: Node, wrt: Node | str | None = None) -> Formula:
     Returns
     -------
     Formula
-        A ``str`` that `parse` reads; a notebook shows its ``latex``.
+        A ``str`` that `parse` reads where the names in it are identifiers; a notebook shows its ``latex``.
 
     Raises
     ------
@@ -147,10 +150,9 @@ def _guard_size(order: Sequence[Node], x: Node | None) -> None:
 
 
 def _too_long(size: int, more: str = "") -> GraphSizeError:
-    count = f"{more}{size:,}" if size < 10**12 else f"10 to the power of {math.floor(math.log10(size))}"
     return GraphSizeError(
-        f"a formula of {count} symbols; up to {LIMIT} are written out. mg.evaluation_trace shows it node by node; a "
-        "part of the graph has a shorter one"
+        f"a formula of {more}{magnitude(size)} symbols; up to {LIMIT} are written out. mg.evaluation_trace shows it "
+        "node by node; a part of the graph has a shorter one"
     )
 
 
@@ -211,6 +213,23 @@ def partial(f: str, x: str, place: int = 0) -> Expr:
     small, raised = (str(place).translate(SUPERSCRIPTS), f"^{{({place})}}") if place else ("", "")
     latex = rf"\frac{{\partial {top.latex}}}{{\partial {bottom.latex}{raised}}}"
     return Expr(f"{text}⁽{small}⁾" if small else text, latex, (ATOM, FRACTION))
+
+
+def products(products: Sequence[Sequence[Expr]], more: int = 0) -> list[Expr]:
+    """A sum of products, with every factor, a 1 too; after them how many `more` there are."""
+    alone = len(products) == len(products[0]) == 1
+    terms = []
+    for k, factors in enumerate(products):
+        first = SUM if alone else SIGN if k == 0 and factors[0].number is not None else FRACTION
+        least = [first, *[FRACTION] * (len(factors) - 1)]
+        text, latex = (
+            dot.join(enclosed(x, style, need) for x, need in zip(factors, least, strict=True))
+            for style, dot in enumerate((" · ", r" \cdot "))
+        )
+        terms.append(Expr(text, latex))
+    if more:
+        terms.append(Expr(f"… ({more:,} more)", rf"\dots\ (\text{{{more:,} more}})"))
+    return terms
 
 
 def enclosed(part: Expr, style: int, least: int) -> str:

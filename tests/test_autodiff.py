@@ -347,3 +347,19 @@ def test_a_derivative_in_a_loss():
     loss = (mg.grad(lambda x: mg.tanh(w * x))(Value(0.0)) - 1) ** 2  # (w - 1)²
     loss.backward()
     assert (loss.data, w.grad) == (4.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("f", "argnums", "message"),
+    [
+        (None, 0, "grad is that of a function, not of NoneType None"),
+        (3.0, 0, "grad is that of a function"),
+        (abs, None, "argnums is the position of an argument, or several, not NoneType None"),
+        (abs, "a", "argnums is"),
+        (abs, 1.0, "argnums is"),
+        (abs, (0, True), "argnums is"),
+    ],
+)
+def test_grad_of_nothing_and_by_nothing(f, argnums, message):
+    with pytest.raises(InputError, match=message):
+        mg.grad(f, argnums)

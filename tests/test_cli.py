@@ -129,6 +129,13 @@ def test_derive(capsys):
     assert capsys.readouterr().out.startswith(r"\begin{aligned} f &= -x \\ \frac{\partial f}{\partial x} &= -1")
 
 
+def test_the_derivatives_that_there_are_come_before_the_error(capsys):
+    assert main(["derive", "x ** y", "x=-2", "y=2"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "f = x ** y\n\n∂f/∂x = y * x ** (y - 1)\n      = -4\n"
+    assert "the derivative of f = x ** y by y does not exist at x = -2.0, y = 2.0: log(-2.0) is undefined" in err
+
+
 def test_check(capsys):
     assert main(["check", *SECOND]) == 0
     header, *lines = capsys.readouterr().out.splitlines()
@@ -199,9 +206,13 @@ BAD = [
     (["derive", "x*y", "x=1", "y=2", "--wrt", "z"], "no variable 'z' in the expression: it has x, y"),
     (["derive", "sqrt(x)", "x=0"], "the derivative of f = sqrt(x) by x does not exist at x = 0.0"),
     (["derive", "2"], "the expression has no variable"),
-    (["derive", "x", "x=1", "--digits", "0"], "'0' is not a number of digits from 1 to 17"),
+    (["derive", "x", "x=1", "--digits", "0"], "digits is a number from 1 to 17, not int 0"),
     (["derive", "+".join(["x"] * 1500), "x=1"], "1,500 nodes lie on the paths; a derivation shows up to 1,000"),
     (["check", "2"], "the expression has no variable"),
+    (["check", "sqrt(x)", "x=0"], "the derivative of sqrt(x) by x does not exist at x = 0.0: it would divide by 0"),
+    (["graph", "x", "1=2"], "column 1: '1' is no name, in '1=2'"),
+    (["graph", "x", "x=1e400"], "column 3: the number is too large, in 'x=1e400'"),
+    (["graph", "x if x else 1", "x=1"], "column 1: no if … else here"),
     (["check", "x + q", "x=1"], "column 5: 'q' has no value"),
     (["grahp", "x"], "invalid choice: 'grahp'"),
 ]

@@ -575,3 +575,9 @@ def test_names_of_several_words():
     assert mg.derive(f, x).split("\n\n")[1].split("\n")[0] == (
         "∂(loss (mean))/∂(a b) = ∂(loss (mean))/∂(the sum) · ∂(the sum)/∂(a b) + ∂(loss (mean))/∂(a b)⁽¹⁾"
     )
+
+
+@pytest.mark.parametrize("digits", [0, -1, 18, 1.5, True, None, "6", 10**10])
+def test_digits_that_no_number_has(digits):
+    with pytest.raises(InputError, match=r"^digits is a number from 1 to 17, not"):
+        mg.derive(lecture(), "x", digits=digits)

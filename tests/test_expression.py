@@ -178,7 +178,7 @@ def column_of(error):
         ("~x", 1, ""),
         ("1 + (x <= 1)", 6, "compared by >, < or =="),
         ("x != 1", 1, "compared by >, < or =="),
-        ("1 < x < 2", 1, "no compare here"),
+        ("1 < x < 2", 1, "no chain of comparisons here"),
         ("[x]", 1, "no list here"),
         ("[x > 1, x]", 1, "no list here"),
         ("clip(x)", 1, "clip needs a bound"),

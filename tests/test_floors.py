@@ -16,6 +16,7 @@ FLOORS = {
     "microgad.operators": 3,
     "microgad.value": 3,
     "microgad.naming": 3,
+    "microgad.agreement": 3,
     "microgad.custom": 3,
     "microgad.hooks": 3,
     "microgad.anomaly": 4,

@@ -14,7 +14,7 @@ import pytest
 
 import microgad as mg
 from microgad import Value
-from microgad.errors import DomainError, GraphCutError, InputError, InteriorError, MicrogadError
+from microgad.errors import DomainError, FormatError, GraphCutError, InputError, InteriorError, MicrogadError
 from microgad.order import topological_order
 from microgad.primitives import TABLE
 
@@ -107,6 +107,40 @@ def test_errors_are_also_of_the_kinds_that_python_would_raise():
     assert all(issubclass(kind, MicrogadError) for kind in (InteriorError, DomainError, InputError, GraphCutError))
 
 
+def test_a_deep_copy_of_a_long_graph():
+    x = Value(0.5, "x")
+    f = x
+    for _ in range(20_000):
+        f = f * 0.999 + x
+    twin = copy.deepcopy(f)
+    twin.backward()
+    assert x.grad is None
+    f.backward()
+    assert topological_order(twin)[0].grad == x.grad
+
+
+def test_a_copy_shares_what_was_copied_before():
+    x = Value(2.0, "x")
+    a, b = copy.deepcopy([x * x, x + 1.0])
+    assert a.inputs[0] is b.inputs[0] is not x
+
+
+def test_a_pickle_knows_its_rows_by_name():
+    row = mg.primitive("doubled", lambda x: 2.0 * x, 2.0)
+    try:
+        node = row(Value(3.0))
+        stored = pickle.dumps(node)
+        assert pickle.loads(stored).prim is row
+        mg.primitive("doubled", lambda x: 2.0 * x, 5.0)
+        assert copy.deepcopy(node).prim is row
+        with pytest.raises(InputError, match="a node of doubled cannot be pickled: that row is not, or no longer, in"):
+            pickle.dumps(node)
+    finally:
+        del TABLE["doubled"]
+    with pytest.raises(FormatError, match=r"needs the primitive doubled: define it with mg\.primitive first"):
+        pickle.loads(stored)
+
+
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
 def test_a_copy_of_a_graph_computes_the_same_apart_from_it(duplicate):
     x = Value(2.0, "x")
@@ -131,6 +165,14 @@ def test_a_copy_of_a_leaf_is_a_leaf_of_its_own(duplicate):
     y.data = 4.0
     (y * y).backward()
     assert (y.grad, x.grad, x.data) == (8.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize("bad", [None, "a", [1.0], (1.0,), object(), {}], ids=repr)
+@pytest.mark.parametrize("function", [mg.exp, mg.erf, mg.sigmoid, mg.maximum], ids=lambda f: f.__name__)
+def test_a_function_of_something_else(function, bad):
+    operands = (bad, 1.0) if function is mg.maximum else (bad,)
+    with pytest.raises(InputError, match=rf"{function.__name__} is of numbers, arrays and Values, not of \w+"):
+        function(*operands)
 
 
 # ---- operators

@@ -416,3 +416,20 @@ def test_a_long_tree_is_cut():
     text = viz.draw(f).text.splitlines()
     assert len(text) == 201
     assert text[-1] == "… and more"
+
+
+def test_a_picture_of_what_is_no_longer_one_computation_says_so():
+    x = Value(3.0, "x")
+    f = x * x
+    assert "Not of one computation" not in viz.draw(f).source
+    x.data = 10.0
+    drawing = viz.draw(f)
+    note = "Not of one computation: x * x is 9.0, but its operands as they are now give 100.0"
+    assert all(note in text for text in (drawing.source, drawing.alt, drawing.text))
+    assert drawing.pipe("svg").startswith(b"<?xml")
+
+
+def test_sums_and_products_are_laid_out_freely():
+    x, y = Value(1.0, "x"), Value(2.0, "y")
+    assert "ordering=in" not in viz.draw(x + y).source
+    assert "ordering=in" in viz.draw(x - y).source

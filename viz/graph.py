@@ -7,9 +7,10 @@ from typing import Any
 
 import graphviz
 
+from microgad.agreement import outdated
 from microgad.autodiff import pull
 from microgad.errors import DomainError, GraphSizeError, InputError, shown
-from microgad.naming import all_names, find, given_names, number
+from microgad.naming import all_names, find, given_names, literal, number
 from microgad.node import Node
 from microgad.order import dependents, topological_order
 from microgad.primitives import add, maximum, minimum, mul
@@ -84,7 +85,7 @@ def draw(
     └── z = -4, grad 3
     """
     order = drawable(f, rankdir, "draw")
-    if format not in graphviz.FORMATS:
+    if not isinstance(format, str) or format not in graphviz.FORMATS:
         raise InputError(f"no format {format!r}: svg, png, pdf, or another of graphviz.FORMATS")
     if theme not in tuple(THEMES):
         raise InputError(f"no theme {theme!r}: choose from {', '.join(THEMES)}")
@@ -98,6 +99,11 @@ def draw(
         called = all_names(order)
         drawing.alt += f" Marked: every path from {called[source]} to {called[f]}."
     drawing.text = tree(f, names, adjoint)
+    if problem := outdated(order):
+        note = f"Not of one computation: {literal(problem)}."
+        drawing.attr(label=f"<{_html(note)}>", labelloc="b", fontname=FONT, fontsize="12", fontcolor=THEMES[theme].text)
+        drawing.alt += f" {note}"
+        drawing.text += f"\n{note}"
     return drawing
 
 
@@ -186,7 +192,7 @@ def _contents(
             fillcolor=colors.operation,
             fontsize="15",
             margin="0.03",
-            ordering="in",
+            **({} if node.prim in COMMUTATIVE else {"ordering": "in"}),
             **on_path,
         )
         drawing.edge(operation, id, **on_path)
