@@ -131,8 +131,9 @@ class _Derivation:
             sides = [side for i, side in enumerate(sides) if i == 0 or _text(side) != _text(sides[i - 1])]
             lines.append(_stacked(whole, sides))
         else:
-            note = rf"&\text{{{magnitude(paths)} paths; node by node:}}"
-            lines.append((f"{magnitude(paths)} paths lead from {bottom} to {top}; node by node:\n", note))
+            many = "1 path" if paths == 1 else f"{magnitude(paths)} paths"
+            lead = f"{many} {'leads' if paths == 1 else 'lead'} from {bottom} to {top}; node by node:\n"
+            lines.append((lead, rf"&\text{{{many}; node by node:}}"))
             lines += self.node_by_node(links, adjoints)
         try:
             simplified = formula(self.f, self.x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import difflib
+import math
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from typing import Any
@@ -26,7 +27,7 @@ def number(x: Any, digits: int = 6) -> str:
 
 def magnitude(count: int) -> str:
     """A count, however large."""
-    return f"{count:,}" if count < 10**15 else f"about 10 to the power of {len(str(count)) - 1}"
+    return f"{count:,}" if count < 10**15 else f"about 10 to the power of {math.floor(math.log10(count))}"
 
 
 def literal(text: str) -> str:
@@ -62,13 +63,13 @@ def all_names(order: Sequence[Node]) -> dict[Node, str]:
     given = {node: name for node, name in given_names(order).items() if node in inside}
     if order[-1] not in given and "f" not in given.values():
         given[order[-1]] = "f"
-    taken, shown_already = set(given.values()), set()
+    taken, shown_already = {_plain(name) for name in given.values()}, set()
     series: dict[str, Iterator[int]] = {}
 
     def fresh(stem: str, first: int) -> str:
         numbers = series.setdefault(stem, count(first))
-        name = next(name for i in numbers if (name := f"{stem}{i}") not in taken)
-        taken.add(name)
+        name = next(name for i in numbers if _plain(name := f"{stem}{i}") not in taken)
+        taken.add(_plain(name))
         return name
 
     names: dict[Node, str] = {}
@@ -79,12 +80,18 @@ def all_names(order: Sequence[Node]) -> dict[Node, str]:
     return names
 
 
+def _plain(name: str) -> str:
+    return name.replace("_", "")  # w_2 and w2 are the same in LaTeX
+
+
 def find(order: Sequence[Node], what: Any) -> Node:
     """The node that `what` means: one of the graph, or the name of one."""
     if isinstance(what, Node):
         if any(node is what for node in order):
             return what
-        raise InputError(f"{literal(spell(what))} is no node of this graph")
+        again = any(node.name and node.name == what.name for node in order)
+        advice = ": the graph has another one of that name; was it made again since?" if again else ""
+        raise InputError(f"{literal(spell(what))} is no node of this graph{advice}")
     if not isinstance(what, str):
         raise InputError(f"a node or its name is meant, not {shown(what)}")
     for node in order:  # its own name first: to think of all the others takes a while in a large graph

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
@@ -45,6 +46,7 @@ class Expr:
     size: int = 1  # symbols in it
     number: float | None = None  # what it is, if it is a number
     opposite: Expr | None = None  # the same without its minus, if it begins with one
+    turned: Expr | None = None  # of a - b, b - a
 
 
 class Formula(Text):
@@ -187,6 +189,11 @@ def symbol(name: str) -> Expr:
 
 
 def _latex_name(name: str) -> str:
+    name = unicodedata.normalize("NFC", name)
+    stem = name.rstrip("'")
+    if stem and stem != name:
+        primes = r"\prime" * (len(name) - len(stem))
+        return f"{{{_latex_name(stem)}^{{{primes}}}}}"
     match = re.fullmatch(r"([^\W\d_]+)(?:_?(\w*?)|((?:\[\w+\])+))", name)
     if not match:
         return _upright(name)
@@ -248,7 +255,7 @@ def _fill(row: Primitive, parts: Sequence[Expr], levels: tuple[int, int], *least
     )
     size = 1 + sum(part.size for part in parts)
     if size > LIMIT:
-        raise _too_long(size)
+        raise _too_long(size, "at least ")
     return Expr(text, latex, levels, size)
 
 
@@ -274,7 +281,9 @@ def _sub(a: Expr, b: Expr) -> Expr:
         return a if b.number == 0.0 else _neg(b)
     if b.opposite is not None:
         return _add(a, b.opposite)
-    return _fill(TABLE["sub"], [a, b], (SUM, SUM), (SUM, SUM), (PRODUCT, PRODUCT))
+    made, turned = (_fill(TABLE["sub"], x, (SUM, SUM), (SUM, SUM), (PRODUCT, PRODUCT)) for x in ([a, b], [b, a]))
+    plain = a.levels[0] > SUM and a.opposite is None  # (a + b) - c would turn into c - (a + b)
+    return replace(made, turned=turned) if plain else made
 
 
 def _mul(a: Expr, b: Expr) -> Expr:
@@ -298,6 +307,11 @@ def _pow(a: Expr, b: Expr) -> Expr:
     if b.number == 1.0:
         return a
     least = SUM if b.number is not None else ATOM
+    function = re.match(r"\\(tanh|sin|cos|sigma)(?=\\left\()", a.latex)
+    if function and a.levels[1] == CALL and b.number is not None and b.number > 1 and b.number.is_integer():
+        latex = f"{function[0]}^{{{b.latex}}}{a.latex[function.end() :]}"
+        text = _fill(TABLE["pow"], [a, b], (CALL, CALL), (ATOM, ATOM), (least, SUM)).text
+        return Expr(text, latex, (CALL, CALL), 1 + a.size + b.size)
     return _fill(TABLE["pow"], [a, b], (CALL, CALL), (ATOM, ATOM), (least, SUM))
 
 
@@ -436,12 +450,19 @@ def _scaled(c: float, terms: Terms) -> Terms:
     return [(c * coefficient, factors) for coefficient, factors in terms]
 
 
-def _merged(terms: Iterable[tuple[float, Factors]]) -> Terms:
-    found: dict[frozenset[tuple[Expr, float]], tuple[float, Factors]] = {}
+def _merged(terms: Terms) -> Terms:
+    found: dict[frozenset[tuple[Expr, float]], list[float]] = {}
     for coefficient, factors in terms:
-        key = frozenset(factors.items())
-        found[key] = (found[key][0] + coefficient if key in found else coefficient, factors)
-    return [(coefficient, factors) for coefficient, factors in found.values() if coefficient]
+        found.setdefault(frozenset(factors.items()), []).append(coefficient)
+    kinds = {frozenset(factors.items()): factors for _, factors in reversed(list(terms))}
+    sums = ((_total(coefficients), kinds[key]) for key, coefficients in found.items())
+    return [(coefficient, factors) for coefficient, factors in sums if coefficient]
+
+
+def _total(numbers: Sequence[float]) -> float:
+    """A sum, or 0 where it is only what rounding has left: of 0.1 + 0.2 - 0.3."""
+    total = sum(numbers)
+    return total if abs(total) > 1e-15 * sum(map(abs, numbers)) else 0.0
 
 
 def _single(terms: Terms) -> tuple[float, Factors]:
@@ -458,7 +479,7 @@ def _product(a: Terms, b: Terms) -> Terms:
     (c, factors), (d, more) = _single(a), _single(b)
     joined = dict(factors)
     for base, n in more.items():
-        joined[base] = joined.get(base, 0.0) + n
+        joined[base] = _total([joined[base], n]) if base in joined else n
     left = {base: n for base, n in joined.items() if n}
     if c * d and math.isfinite(c * d):
         return [(c * d, left)]
@@ -473,7 +494,9 @@ def _power(terms: Terms, n: float) -> Terms:
     bare = c == 1.0 and list(factors.values()) == [1.0]
     coefficient = TABLE["pow"].scalar(c, n) if n.is_integer() or bare else 0.0  # (x²)^½ is not x
     if not (coefficient and math.isfinite(coefficient)):
-        return _atom(apply(TABLE["pow"], _sum(terms), numeral(n)))
+        if n < 0:
+            return [(1.0, {_pow(_sum(terms), numeral(-n)): -1.0})]
+        return _atom(_pow(_sum(terms), numeral(n)))
     return [(coefficient, {base: exponent * n for base, exponent in factors.items()})]
 
 
@@ -490,10 +513,14 @@ def _sum(terms: Terms) -> Expr:
 
 
 def _term(coefficient: float, factors: Factors) -> Expr:
+    turning = next((base for base, n in factors.items() if base.turned and n % 2 == 1), None)
+    if coefficient < 0 and turning is not None and turning.turned is not None:  # -(y - 1) is 1 - y
+        factors = {turning.turned if base is turning else base: n for base, n in factors.items()}
+        coefficient = -coefficient
     above = [(base, n) for base, n in factors.items() if n > 0]
     below = [(base, -n) for base, n in factors.items() if n < 0]
     size, divisor = abs(coefficient), 1.0
-    if below and size < 1.0 and (1.0 / size).is_integer():
+    if below and 1e-6 < size < 1.0 and (1.0 / size).is_integer():
         size, divisor = 1.0, 1.0 / size
     result = _multiplied(size, above)
     if below:

@@ -270,6 +270,13 @@ def test_a_derivative_that_decides():
     assert mg.formula(row(x), x) == "where([x > 0], 1, 0.1)"
 
 
+def test_a_choice_of_one_s_own_is_no_guard_of_microgad_s():
+    row = mg.primitive("odd", lambda x, b: x, [lambda y, x, b: mg.where(mg.equal(x, b), 1.0, x), 0.0])
+    f = row(Value(2.0, "x"), Value(0.0, "b"))
+    assert mg.formula(f, "x") == "where([x == b], 1, x)"
+    assert "= where([x == b], 1, x)\n" in mg.derive(f, "x")
+
+
 # ---- what is no row
 
 NAMES = ["", "a b", "2x", "x-y", "f(x)", "x.y", " x", "λ x", None, 5, b"f", ["f"]]
