@@ -28,22 +28,6 @@ class Node:
         super().__init_subclass__(**kwargs)
         ranks[cls] = ranks[cls.__mro__[1]] if rank is None else rank
 
-    def __setstate__(self, state: tuple[None, dict[str, Any]]) -> None:  # a pickle does not keep what EMPTY is
-        for slot, x in state[1].items():
-            setattr(self, slot, x)
-        if self.prim is None or len(self.prim.partials or self.prim.vjp) != 2:
-            self.b = EMPTY
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        for node in topological_order(self):  # without recursion, however long the graph
-            if id(node) not in memo:
-                memo[id(node)] = twin = object.__new__(type(node))
-                for slot in Node.__slots__:
-                    x = getattr(node, slot)
-                    twins = tuple(memo.get(id(y), y) for y in x) if type(x) is tuple else memo.get(id(x), x)
-                    setattr(twin, slot, twins)
-        return memo[id(self)]
-
     @property
     def operands(self) -> tuple[Any, ...]:
         """What the operation was given, in order: nodes, and plain numbers as floats."""
@@ -109,25 +93,18 @@ class Node:
         Leaves add it to what they hold, until their `grad` is set back to None; nodes in between hold
         the last pass only. A pass that fails leaves every leaf as it was.
         """
-        token, number, hooked, leaves = float("-0.0"), float, hooks, []
-        plus, times, hinge = (None, None, None) if watchers else (add, mul, relu)
+        token, number, watched, leaves = float("-0.0"), float, bool(watchers or hooks), []
+        plus, times, hinge = (None, None, None) if watched else (add, mul, relu)
         order = topological_order(self, token)
         self.mark = type(self).constant(gradient)  # type: ignore[attr-defined]
         # A mark starts as the token, -0.0, and adds up contributions. The rows that networks are made of
         # are spelled out, worth 4 times; a test holds them to `edges` bit for bit.
         for node in reversed(order):
-            if hooked and node in hooked:
-                for hook in hooked[node]:
-                    marks = [x.mark for x in order]  # a hook may walk a graph of its own over these nodes
-                    changed = hook(node.mark)
-                    for x, mark in zip(order, marks, strict=True):
-                        x.mark = mark
-                    node.mark = node.mark if changed is None else type(node).constant(changed)
             row = node.prim
             if row is None:
                 leaves.append(node)
-                if watchers:
-                    node.edges(node.mark)
+                if watched:
+                    node.edges(node._hooked(order))
                 continue
             node.grad = g = node.mark
             a, b = node.a, node.b
@@ -147,7 +124,19 @@ class Node:
             elif row is hinge:
                 a.mark = a.mark + g * (1.0 if a._data > 0.0 else 0.0)
             else:
+                if watched:
+                    node.grad = g = node._hooked(order)
                 for x, _, contribution in node.edges(g):
                     x.mark = x.mark + contribution  # not +=, which would write into a shared array
         for leaf in leaves:
             leaf.grad = leaf.mark if leaf.grad is None else leaf.grad + leaf.mark
+
+    def _hooked(self, order: list[Any]) -> Any:
+        """The gradient that has come together in `mark`, after the hooks have seen it."""
+        for hook in hooks.get(self, ()):
+            marks = [x.mark for x in order]  # a hook may walk a graph of its own over these nodes
+            changed = hook(self.mark)
+            for x, mark in zip(order, marks, strict=True):
+                x.mark = mark
+            self.mark = self.mark if changed is None else type(self).constant(changed)  # type: ignore[attr-defined]
+        return self.mark

@@ -12,6 +12,7 @@ import numpy as np
 
 from . import functions
 from . import primitives as rows
+from .copying import deep_copy, restore
 from .errors import GraphCutError, InputError, shown, spell
 from .hooks import Hook
 from .node import Node
@@ -87,6 +88,7 @@ class Arithmetic(Node, rank=-1):
     __slots__ = ()
     __hash__ = object.__hash__  # identity, though == compares numbers
     _prev, _op = Node.inputs, Node.op  # micrograd's spellings
+    __deepcopy__, __setstate__ = deep_copy, restore
 
     _add, _radd = _binary(rows.add)
     _mul, __rmul__ = _binary(rows.mul)

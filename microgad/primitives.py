@@ -8,7 +8,6 @@ PyTorch: relu'(0) = abs'(0) = 0; a tie of maximum or minimum gives half to each;
 
 from __future__ import annotations
 
-import copyreg
 import math
 import sys
 from collections.abc import Callable
@@ -16,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from .errors import FormatError, InputError
 from .primitive import Primitive, elementwise
 
 INF, LOG_MAX = math.inf, math.log(sys.float_info.max)  # exp of more is infinite
@@ -116,21 +114,5 @@ elu: Primitive = elementwise("elu", lambda x, alpha: x if x > 0.0 else alpha * m
                    lambda y, x, alpha: where(greater(x, 0.0), 0.0, elu(x, 1.0))),
                   lambda x, alpha: np.where(np.greater(x, 0.0), x, alpha * np.expm1(np.minimum(x, 0.0))))
 # fmt: on
-
-
-def by_name(name: str) -> Primitive:
-    """The row of that name, which is what a pickled one becomes again."""
-    if name not in TABLE:
-        raise FormatError(f"the pickle needs the primitive {name}: define it with mg.primitive first")
-    return TABLE[name]
-
-
-def _reduced(row: Primitive) -> tuple[Any, tuple[str]]:
-    if TABLE.get(row.name) is not row:
-        raise InputError(f"a node of {row.name} cannot be pickled: that row is not, or no longer, in the table")
-    return by_name, (row.name,)
-
-
-copyreg.pickle(Primitive, _reduced)
 
 TABLE: dict[str, Primitive] = {row.name: row for row in list(vars().values()) if isinstance(row, Primitive)}

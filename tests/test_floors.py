@@ -17,6 +17,7 @@ FLOORS = {
     "microgad.value": 3,
     "microgad.naming": 3,
     "microgad.agreement": 3,
+    "microgad.copying": 3,
     "microgad.custom": 3,
     "microgad.hooks": 3,
     "microgad.anomaly": 4,
