@@ -48,6 +48,7 @@ from .value import Value
 
 if TYPE_CHECKING:
     from . import nn, viz
+    from .algebra import formula
     from .anomaly import detect_anomaly
     from .checks import check_grads
     from .derivation import derive
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
     from .expression import parse
     from .serial import from_json, to_json
     from .steps import backward_steps, forward_steps
-    from .symbolic import formula
 
 __version__ = "0.1.0"
 
@@ -110,7 +110,7 @@ _HOME = {  # of what is loaded when it is first used
     "derive": "derivation",
     "detect_anomaly": "anomaly",
     "evaluation_trace": "evaluation",
-    "formula": "symbolic",
+    "formula": "algebra",
     "forward_steps": "steps",
     "from_json": "serial",
     "parse": "expression",

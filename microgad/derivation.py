@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from .algebra import collect, formula
 from .autodiff import pull
 from .errors import GraphSizeError, InputError, shown
 from .naming import find, magnitude
@@ -15,8 +16,6 @@ from .symbolic import (
     Expr,
     Formula,
     as_written,
-    collect,
-    formula,
     leaf_symbols,
     numeral,
     partial,

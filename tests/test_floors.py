@@ -24,6 +24,7 @@ FLOORS = {
     "microgad.autodiff": 4,
     "microgad.steps": 4,
     "microgad.symbolic": 4,
+    "microgad.algebra": 4,
     "microgad.evaluation": 4,
     "microgad.derivation": 4,
     "microgad.checks": 4,
