@@ -54,7 +54,8 @@ def formula(f: Node, wrt: Node | str | None = None) -> Formula:
     order = topological_order(f)
     x = None if wrt is None else find(order, wrt)
     _guard_size(order, x)
-    written = leaf_symbols(order)
+    names = all_names(order)
+    written = leaf_symbols(order, names)
     if x is None:
         for node in order:
             if node not in written:
@@ -63,7 +64,7 @@ def formula(f: Node, wrt: Node | str | None = None) -> Formula:
         found = written[f]
     else:
         if x not in written or written[x].number is not None:
-            written[x] = symbol(all_names(order)[x])
+            written[x] = symbol(names[x])
         derivative = pull(order, trace=True, among=dependents(order, [x])).get(x, 0.0)
         found = collect(derivative, written, set(order))
     return Formula(found.text, found.latex)
@@ -164,11 +165,10 @@ def _scaled(c: float, terms: Terms) -> Terms:
 
 
 def _merged(terms: Terms) -> Terms:
-    found: dict[frozenset[tuple[Expr, float]], list[float]] = {}
+    found: dict[frozenset[tuple[Expr, float]], tuple[list[float], Factors]] = {}
     for coefficient, factors in terms:
-        found.setdefault(frozenset(factors.items()), []).append(coefficient)
-    kinds = {frozenset(factors.items()): factors for _, factors in reversed(list(terms))}
-    sums = ((_total(coefficients), kinds[key]) for key, coefficients in found.items())
+        found.setdefault(frozenset(factors.items()), ([], factors))[0].append(coefficient)
+    sums = ((_total(coefficients), factors) for coefficients, factors in found.values())
     return [(coefficient, factors) for coefficient, factors in sums if coefficient]
 
 
@@ -226,9 +226,9 @@ def _sum(terms: Terms) -> Expr:
 
 
 def _term(coefficient: float, factors: Factors) -> Expr:
-    turning = next((base for base, n in factors.items() if base.turned and n % 2 == 1), None)
-    if coefficient < 0 and turning is not None and turning.turned is not None:  # -(y - 1) is 1 - y
-        factors = {turning.turned if base is turning else base: n for base, n in factors.items()}
+    turning = ((base, base.turned) for base, n in factors.items() if base.turned is not None and n % 2 == 1)
+    if coefficient < 0 and (pair := next(turning, None)):  # -(y - 1) is 1 - y
+        factors = {pair[1] if base is pair[0] else base: n for base, n in factors.items()}
         coefficient = -coefficient
     above = [(base, n) for base, n in factors.items() if n > 0]
     below = [(base, -n) for base, n in factors.items() if n < 0]

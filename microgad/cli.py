@@ -23,7 +23,7 @@ from .derivation import derive
 from .errors import ExpressionError, InputError, MicrogadError
 from .evaluation import evaluation_trace
 from .expression import parse
-from .naming import literal
+from .naming import DIGITS, columns, literal
 from .order import topological_order
 from .serial import to_json
 from .steps import backward_steps, forward_steps
@@ -119,7 +119,7 @@ def _parser() -> _Parser:
     )
     derive.add_argument("--wrt", metavar="NAME", help="the variable to differentiate by; without it, each in turn")
     derive.add_argument("--format", choices=("text", "latex"), default="text", help="(default: text)")
-    derive.add_argument("--digits", type=int, default=6, help="of the numbers, significant (default: 6)")
+    derive.add_argument("--digits", type=int, default=DIGITS, help=f"of the numbers, significant (default: {DIGITS})")
     command(
         "check",
         _check,
@@ -157,9 +157,8 @@ def _graph(args: argparse.Namespace) -> None:
         _save(f, drawing, args.rankdir, target)
     title = "" if f.name == args.expression.strip() else f"{args.expression.strip()} = "
     print(f"{f.name + ' = ' if f.name else ''}{literal(title)}{f.data:.10g}\n")
-    _table(
-        [["name", "data", "grad"], *([literal(name), f"{x.data:.10g}", f"{x.grad:.10g}"] for name, x in leaves.items())]
-    )
+    rows = [[literal(name), f"{x.data:.10g}", f"{x.grad:.10g}"] for name, x in leaves.items()]
+    print(*columns([["name", "data", "grad"], *rows], (1, 2)), sep="\n")
     print(f"\nwrote {target}" if target is not None else f"\n{drawing.text}")
 
 
@@ -200,7 +199,7 @@ def _check(args: argparse.Namespace) -> int:
         numbers = (slope.got, slope.expected)
         difference = f"{abs(slope.got - slope.expected):.1g}"
         rows.append([literal(name), *(f"{x:.10g}" for x in numbers), difference, f"  {slope.fault or 'ok'}"])
-    _table(rows)
+    print(*columns(rows, (1, 2, 3)), sep="\n")
     return 1 if any(slope.fault for slope in found) else 0
 
 
@@ -259,15 +258,6 @@ def _save(f: Value, drawing: viz.Drawing, rankdir: str, target: Path) -> None:
         raise InputError(f"cannot write {target}: {error.strerror or error}") from None
 
 
-def _table(rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            cell.rjust(w) if 0 < i < 4 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
-
-
 def _doctor(args: argparse.Namespace) -> None:
     found = viz.renderer()
     if found == "dot":
@@ -287,9 +277,7 @@ def _doctor(args: argparse.Namespace) -> None:
         have = ", ".join(f"{package} {version}" for package, version in versions.items() if version is not None)
         lack = f'missing {", ".join(missing)}: pip install "microgad[{extra}]"' if missing else ""
         rows.append([f"[{extra}]", "; ".join(part for part in (have, lack) if part)])
-    width = max(len(row[0]) for row in rows)
-    for name, what in rows:
-        print(f"{name.ljust(width)}  {what}")
+    print(*columns(rows), sep="\n")
 
 
 def _extras() -> dict[str, list[str]]:

@@ -8,20 +8,11 @@ from typing import Any, NamedTuple
 from .algebra import collect, formula
 from .autodiff import pull
 from .errors import GraphSizeError, InputError, shown
-from .naming import find, magnitude
+from .naming import DIGITS, find, magnitude
 from .node import Node
 from .order import dependents
 from .steps import View
-from .symbolic import (
-    Expr,
-    Formula,
-    as_written,
-    leaf_symbols,
-    numeral,
-    partial,
-    products,
-    symbol,
-)
+from .symbolic import Expr, Formula, as_written, leaf_symbols, numeral, partial, products, symbol
 from .value import Value
 
 PATHS, FACTORS = 8, 48  # more paths than the one, or factors in all, are shown node by node
@@ -41,7 +32,7 @@ class _Link(NamedTuple):
     local: float  # as a number
 
 
-def derive(f: Node, wrt: Node | str, *, digits: int = 6) -> Formula:
+def derive(f: Node, wrt: Node | str, *, digits: int = DIGITS) -> Formula:
     """The chain rule from `f` back to one of its nodes, written out: names, then formulas, then numbers.
 
     There is a product for each path from the node to `f`, and they add up. Where there are too many paths to read, it
@@ -106,11 +97,11 @@ class _Derivation:
     """One derivation, and what its lines need to know of the graph."""
 
     def __init__(self, view: View, x: Node, nodes: Sequence[Node], digits: int) -> None:
-        self.view, self.order, self.x, self.nodes, self.digits = view, view.order, x, nodes, digits
-        self.f, order = view.order[-1], view.order
-        self.names = view.names
-        as_leaves = {leaf: expr for leaf, expr in leaf_symbols(order).items() if leaf is not x}
-        self.symbols = {node: as_leaves.get(node, symbol(name)) for node, name in self.names.items()}
+        self.view, self.x, self.nodes, self.digits = view, x, nodes, digits
+        self.order, self.f, self.names = view.order, view.order[-1], view.names
+        written = leaf_symbols(self.order, self.names)
+        self.symbols = {node: symbol(name) for node, name in self.names.items()} | written
+        self.symbols[x] = symbol(self.names[x])
 
     def written(self) -> Formula:
         top, bottom = self.names[self.f], self.names[self.x]
@@ -119,9 +110,7 @@ class _Derivation:
             return _formula([_inline(whole, [[numeral(1.0)]])])
         on_paths = set(self.nodes)
         links = {node: self.links(node, on_paths) for node in self.nodes if node is not self.x}
-        adjoints = {
-            node: numeral(number, self.digits) for node, number in pull(list(self.order), among=on_paths).items()
-        }
+        adjoints = {node: numeral(number, self.digits) for node, number in pull(self.order, among=on_paths).items()}
         paths, factors = self.size(links)
         lines = self.definitions()
         sides: list[Side] = []

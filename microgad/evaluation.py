@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .naming import number
+from .naming import DIGITS, columns, number
 from .node import Node
-from .steps import View, backward_steps
+from .steps import View, steps_back
 from .symbolic import Expr, as_written, numeral, products
 
 LIMIT = 10_000  # rows
@@ -58,14 +58,9 @@ class EvaluationTrace:
     rows: tuple[Row, ...]
 
     def __repr__(self) -> str:
-        table = [HEADER, *self._cells(literally)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = ["  ".join("─" * width for width in widths)]
-        for row in table:
-            cells = zip(row, widths, strict=True)
-            aligned = [cell.rjust(w) if i in NUMBERS else cell.ljust(w) for i, (cell, w) in enumerate(cells)]
-            lines.append("  ".join(aligned).rstrip())
-        return "\n".join([lines[1], lines[0], *lines[2:]])
+        cells = self._cells(str)
+        rule = ["─" * max(map(len, column)) for column in zip(HEADER, *cells, strict=True)]
+        return "\n".join(columns([HEADER, rule, *cells], NUMBERS))
 
     def to_markdown(self) -> str:
         """The table in Markdown as GitHub and Jupyter read it."""
@@ -91,11 +86,6 @@ class EvaluationTrace:
             tuple(map(escape, (row.name, row.primal, number(row.value), row.parts, number(row.adjoint))))
             for row in self.rows
         ]
-
-
-def literally(text: str) -> str:
-    """A cell as it stands."""
-    return text
 
 
 def _in_markdown(text: str) -> str:
@@ -144,10 +134,10 @@ def evaluation_trace(f: Node) -> EvaluationTrace:
     view = View(f, "evaluation traces", LIMIT)
     adjoints: dict[Node, float] = {f: 1.0}
     parts: dict[Node, list[list[Expr]]] = {node: [] for node in view.order}
-    for step in backward_steps(f):
+    for step in steps_back(view):
         for edge in step.edges:
             adjoints[edge.input] = edge.total
-            parts[edge.input].append([numeral(step.upstream, 6), numeral(edge.local, 6)])
+            parts[edge.input].append([numeral(step.upstream, DIGITS), numeral(edge.local, DIGITS)])
 
     def row(node: Node) -> Row:
         primal = "" if node.prim is None else as_written(node, view.symbols(node)).text

@@ -21,23 +21,32 @@ from .value import Value
 _OPERATORS = {ast.Add: rows.add, ast.Sub: rows.sub, ast.Mult: rows.mul, ast.Div: rows.div, ast.Pow: rows.pow}
 _COMPARISONS = {ast.Gt: rows.greater, ast.Lt: rows.greater, ast.Eq: rows.equal}
 _PAIRS = {"max": rows.maximum, "min": rows.minimum, "maximum": rows.maximum, "minimum": rows.minimum}
-_PUBLIC = {name: function for name, function in vars(functions).items() if inspect.isfunction(function)}
+Callables = dict[str, tuple[Callable[..., Any], int, float]]  # with the least and the largest number of arguments
+
+
+def _public() -> Callables:
+    """Microgad's own functions, from their signatures."""
+    found: Callables = {}
+    for name, function in vars(functions).items():
+        if inspect.isfunction(function):
+            parameters = inspect.signature(function).parameters.values()
+            needed = sum(parameter.default is parameter.empty for parameter in parameters)
+            found[name] = (function, needed, len(rows.TABLE[function.__name__].partials))
+    return found
+
+
+_PUBLIC = _public()
 _ONLY = f"use numbers, names, + - * / **, parentheses and {', '.join(_PUBLIC)}, max, min"
 _CALLED = {ast.IfExp: "if … else", ast.BoolOp: "and, or", ast.UnaryOp: "not, ~", ast.Compare: "chain of comparisons"}
 _LIMIT = 20_000  # characters; more is no expression that a person wrote
 
 
-def _functions() -> dict[str, tuple[Callable[..., Any], int, float]]:
-    """What an expression may call, with the least and the largest number of arguments: also rows added by a user."""
-    found: dict[str, tuple[Callable[..., Any], int, float]] = {}
-    for name, row in rows.TABLE.items():
-        if name not in vars(rows):
-            found[name] = (row, len(row.partials), len(row.partials))
-    for name, function in _PUBLIC.items():
-        parameters = inspect.signature(function).parameters.values()
-        needed = sum(parameter.default is parameter.empty for parameter in parameters)
-        found[name] = (function, needed, len(rows.TABLE[function.__name__].partials))
-    return {**found, **{name: (row, 2, math.inf) for name, row in _PAIRS.items()}}
+def _functions() -> Callables:
+    """What an expression may call, rows that a user has added among it."""
+    added: Callables = {
+        name: (row, len(row.partials), len(row.partials)) for name, row in rows.TABLE.items() if name not in vars(rows)
+    }
+    return {**added, **_PUBLIC, **{name: (row, 2, math.inf) for name, row in _PAIRS.items()}}
 
 
 def parse(text: str, /, **values: Any) -> Value:

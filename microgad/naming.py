@@ -5,12 +5,14 @@ from __future__ import annotations
 import builtins
 import difflib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import count, islice
 from typing import Any
 
 from .errors import InputError, shown, spell
 from .node import Node
+
+DIGITS = 6  # significant, of a number that is shown
 
 
 class Text(str):
@@ -20,9 +22,19 @@ class Text(str):
         return str(self)
 
 
-def number(x: Any, digits: int = 6) -> str:
-    """A number as people read it: six significant digits, a dash where there is none."""
+def number(x: Any, digits: int = DIGITS) -> str:
+    """A number as people read it, with so many significant digits; a dash where there is none."""
     return "–" if x is None else f"{x:.{digits}g}"
+
+
+def columns(rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> list[str]:
+    """The lines of a table of text; the columns of `numbers`, counted from 0, are aligned at the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = enumerate(zip(row, widths, strict=True))
+        lines.append("  ".join(cell.rjust(w) if i in numbers else cell.ljust(w) for i, (cell, w) in cells).rstrip())
+    return lines
 
 
 def magnitude(count: int) -> str:

@@ -29,7 +29,7 @@ class Primitive:
     vjp: tuple[Rule, ...] = ()  # structural: f(upstream, out, *operands) -> contribution
     jvp: tuple[Rule, ...] = ()  # structural: f(tangent, out, *operands) -> tangent of out
     label: str = ""  # what a drawing shows
-    text: str = ""  # a template with {} for each operand: plain text that is also Python
+    text: str = ""  # a template with {} for each operand: plain text, as `parse` reads it
     latex: str = ""  # the same for LaTeX
     domain: str = ""  # what the operands have to be, for the message of a DomainError
     params: Mapping[str, Any] = field(default_factory=dict)  # structural: keywords of the rules, such as axis=0

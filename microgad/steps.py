@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from .agreement import outdated
 from .errors import GraphSizeError, InputError, shown
-from .naming import all_names, literal, number
+from .naming import DIGITS, all_names, literal, number
 from .node import Node
 from .order import topological_order
 from .symbolic import Expr, as_written, numeral, partial, products, symbol
@@ -80,7 +80,7 @@ class View:
 
     def numbers(self, node: Node) -> dict[Node, Expr]:
         """The inputs of a node by their numbers."""
-        return {x: numeral(x._data, 6) for x in node.inputs}
+        return {x: numeral(x._data, DIGITS) for x in node.inputs}
 
     def derivative(self, node: Node) -> str:
         """∂f/∂node."""
@@ -160,9 +160,8 @@ class Step(tuple[Any, ...]):
         for i, (x, local, contribution, total) in enumerate(edges):
             place = sum(edge.input is x for edge in edges[: i + 1])
             factors = f"{here} · {partial(names[node], names[x], view.place(node, x, place)).text}"
-            product = (
-                f"{factors} = {products([[numeral(upstream, 6), numeral(local, 6)]])[0].text} = {number(contribution)}"
-            )
+            [numbers] = products([[numeral(upstream, DIGITS), numeral(local, DIGITS)]])
+            product = f"{factors} = {numbers.text} = {number(contribution)}"
             count, part = len(view.users[x]), view.first_use[x, node] + place
             if count == 1:
                 yield f"{view.derivative(x)} = {product}"
@@ -244,10 +243,11 @@ def backward_steps(f: Node) -> Iterator[Step]:
     ∂f/∂x = ∂f/∂q · ∂q/∂x = -4 · 1 = -4
     ∂f/∂y = ∂f/∂q · ∂q/∂y = -4 · 1 = -4
     """
-    return _backward_steps(View(f, "steps"))
+    return steps_back(View(f, "steps"))
 
 
-def _backward_steps(view: View) -> Iterator[Step]:
+def steps_back(view: View) -> Iterator[Step]:
+    """The steps of `backward_steps` in a view that is there already."""
     totals: dict[Any, Any] = {view.order[-1]: 1.0}
     arrived = totals.get
     for node in reversed(view.order):

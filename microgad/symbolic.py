@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .errors import GraphSizeError
-from .naming import Text, all_names, given_names, magnitude
+from .naming import Text, given_names, magnitude
+from .naming import number as plain_number
 from .node import Node
 from .primitive import Primitive
 from .primitives import TABLE
@@ -67,9 +68,9 @@ class Formula(Text):
         return rf"$\displaystyle {self.latex}$"
 
 
-def leaf_symbols(order: Sequence[Node]) -> dict[Node, Expr]:
-    """The leaves as they stand in a formula: by their names, or as numbers."""
-    given, names = given_names(order), all_names(order)
+def leaf_symbols(order: Sequence[Node], names: Mapping[Node, str]) -> dict[Node, Expr]:
+    """The leaves as they stand in a formula: by their `names` if they were given one, otherwise as numbers."""
+    given = given_names(order)
     leaves = [node for node in order if node.prim is None]
     return {leaf: symbol(names[leaf]) if leaf in given else numeral(leaf._data) for leaf in leaves}
 
@@ -102,7 +103,7 @@ def numeral(x: float, digits: int | None = None) -> Expr:
         positive = numeral(-x, digits)
         return Expr(f"-{positive.text}", f"-{positive.latex}", (SIGN, SIGN), 1, x, positive)
     if digits is not None:
-        text = f"{x:.{digits}g}"
+        text = plain_number(x, digits)
     else:
         text = str(int(x)) if x.is_integer() and x < 1e15 else repr(x)
     mantissa, e, exponent = text.partition("e")
