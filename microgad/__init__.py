@@ -16,7 +16,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from . import errors, operators
-from .autodiff import adjoints, grad
+from .array_functions import concatenate, log_softmax, logsumexp, softmax, split, stack, unbind
+from .autodiff import adjoints
 from .custom import primitive
 from .functions import (
     abs,
@@ -44,6 +45,10 @@ from .functions import (
     tanh,
     where,
 )
+from .recording import no_grad
+from .tensor import Tensor
+from .transforms import grad, hessian, hessian_diagonal, hvp, jacobian, jvp, value_and_grad, vjp
+from .trees import tree_flatten, tree_leaves, tree_map, tree_structure, tree_unflatten
 from .value import Value
 
 if TYPE_CHECKING:
@@ -60,12 +65,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Tensor",
     "Value",
     "abs",
     "adjoints",
     "backward_steps",
     "check_grads",
     "clip",
+    "concatenate",
     "cos",
     "derive",
     "detect_anomaly",
@@ -81,11 +88,19 @@ __all__ = [
     "gelu",
     "grad",
     "greater",
+    "hessian",
+    "hessian_diagonal",
+    "hvp",
+    "jacobian",
+    "jvp",
     "leaky_relu",
     "log",
+    "log_softmax",
+    "logsumexp",
     "maximum",
     "minimum",
     "nn",
+    "no_grad",
     "parse",
     "primitive",
     "relu",
@@ -93,13 +108,24 @@ __all__ = [
     "sign",
     "silu",
     "sin",
+    "softmax",
     "softplus",
+    "split",
     "sqrt",
+    "stack",
     "step",
     "swish",
     "tanh",
     "to_json",
+    "tree_flatten",
+    "tree_leaves",
+    "tree_map",
+    "tree_structure",
+    "tree_unflatten",
+    "unbind",
+    "value_and_grad",
     "viz",
+    "vjp",
     "where",
 ]
 

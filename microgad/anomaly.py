@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from .errors import AnomalyError, at, spell
 from .node import Node
-from .operators import Arithmetic
+from .operators import by_table
 from .primitive import watchers
-
-_LOCK = threading.Lock()
 
 
 @contextmanager
@@ -36,21 +35,24 @@ def detect_anomaly() -> Iterator[None]:
     microgad.errors.AnomalyError: exp(x) is inf at x = 1000.0
     """
     watcher = _Watcher()
-    with _LOCK:
+    with by_table():
         watchers.append(watcher)
-        _install(Arithmetic.by_row)
-    try:
-        yield
-    finally:
-        with _LOCK:
+        try:
+            yield
+        finally:
             watchers.remove(watcher)
-            if not watchers:
-                _install(Arithmetic.spelled_out)
 
 
-def _install(methods: dict[str, Any]) -> None:
-    for name, method in methods.items():
-        setattr(Arithmetic, name, method)
+def _finite(x: Any) -> bool:
+    return bool(np.isfinite(x).all())
+
+
+def _first(x: Any) -> str:
+    """The number, or of an array the first that is not finite, and where it stands."""
+    if not getattr(x, "ndim", 0):
+        return repr(float(x))
+    where = tuple(int(i) for i in np.argwhere(~np.isfinite(x))[0])
+    return f"{float(x[where])!r} at {list(where)}"
 
 
 class _Watcher:
@@ -61,21 +63,22 @@ class _Watcher:
 
     def born(self, node: Node) -> None:
         """Called with each new node."""
-        if self.thread == threading.get_ident() and not math.isfinite(node._data):
+        if self.thread == threading.get_ident() and not _finite(node._data):
             given = at(node.operands, [getattr(x, "_data", x) for x in node.operands])
-            raise AnomalyError(f"{spell(node)} is {node._data!r}{given}")
+            raise AnomalyError(f"{spell(node)} is {_first(node._data)}{given}")
 
     def flowed(self, node: Node, upstream: Any, edges: list[tuple[Node, Any, Any]]) -> None:
         """Called with each step back from a node to its inputs; a leaf has none."""
         if self.thread != threading.get_ident():
             return
         total = getattr(upstream, "_data", upstream)
-        if not math.isfinite(total):
-            raise AnomalyError(f"the gradient of {spell(node)} is {total!r}: so much came in, or adds up to that")
+        if not _finite(total):
+            raise AnomalyError(f"the gradient of {spell(node)} is {_first(total)}: so much came in, or adds up to that")
         for x, local, contribution in edges:
             local_, flow = (getattr(part, "_data", part) for part in (local, contribution))
-            if not math.isfinite(flow):
+            if not _finite(flow):
+                at_ = f" = {x._data!r}" if not getattr(x._data, "ndim", 0) else ""
+                how = f": upstream {total!r} times local derivative {local_!r}" if not getattr(flow, "ndim", 0) else ""
                 raise AnomalyError(
-                    f"the gradient is {flow!r} where it flows from {spell(node)} to {spell(x)} = {x._data!r}: "
-                    f"upstream {total!r} times local derivative {local_!r}"
+                    f"the gradient is {_first(flow)} where it flows from {spell(node)} to {spell(x)}{at_}{how}"
                 )

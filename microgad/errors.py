@@ -14,6 +14,10 @@ class InputError(MicrogadError, TypeError):
     """A value of a kind that a node cannot hold, or a function that cannot be differentiated."""
 
 
+class ShapeError(MicrogadError, ValueError):
+    """Arrays whose shapes do not go together, or an axis or index that an array does not have."""
+
+
 class DomainError(MicrogadError, ValueError):
     """A number outside the domain of a primitive, such as the logarithm of a negative number."""
 
@@ -23,7 +27,7 @@ class GraphCutError(MicrogadError, TypeError):
 
 
 class InteriorError(MicrogadError, AttributeError):
-    """An attempt to set the data of a node that is computed from others."""
+    """An attempt to change data that a graph was computed with, or that is computed from others."""
 
 
 class ExpressionError(MicrogadError, ValueError):
@@ -53,7 +57,7 @@ class RenderError(MicrogadError, RuntimeError):
 def shown(x: Any) -> str:
     """The type of a thing and the beginning of its text, whatever it is."""
     try:
-        return f"{type(x).__name__} {x!r:.40}"
+        return f"{type(x).__name__} {' '.join(f'{x!r:.60}'.split()):.40}"
     except Exception:  # its __repr__ is not ours; of an integer of 5,000 digits Python gives none
         return type(x).__name__
 
@@ -64,7 +68,8 @@ def spell(x: Any, depth: int = 2) -> str:
     if getattr(x, "name", None):
         return str(x.name)
     if prim is None:
-        return repr(getattr(x, "_data", x))
+        data = getattr(x, "_data", x)
+        return repr(data) if not getattr(data, "ndim", 0) or data.size <= 3 else "an array"
     if depth == 0:
         return "…"
     return _fill(prim.text, [spell(operand, depth - 1) for operand in x.operands])
@@ -94,8 +99,36 @@ def outside_domain(row: Any, operands: Sequence[Any], data: Sequence[Any]) -> Do
     return DomainError(f"{expression} is undefined{at(operands, data)}{needs}")
 
 
+def misfit(row: Any, operands: Sequence[Any], data: Sequence[Any], error: Exception) -> MicrogadError:
+    """The error of a rule that refused arrays: their shapes, or what they hold."""
+    given = " and ".join(f"{spell(x)}, {kind(y)}" for x, y in zip(operands[:4], data[:4], strict=True))
+    given += f" and {len(operands) - 4} more" if len(operands) > 4 else ""
+    params = ", ".join(f"{name}={value}" for name, value in row.params.items())
+    says = f"{row.name}{f' with {params:.80}' if params else ''} of {given or 'nothing'}"
+    if any(getattr(y, "dtype", None) is not None and y.dtype.kind not in "biufc" for y in data):
+        return InputError(f"{says}: it is of numbers")
+    if row.partials and not isinstance(error, ArithmeticError):
+        shapes = [getattr(y, "shape", ()) for y in data]
+        longest = max(map(len, shapes))
+        padded = [(1,) * (longest - len(shape)) + shape for shape in shapes]
+        if any(len({n for n in axis if n != 1}) > 1 for axis in zip(*padded, strict=True)):
+            return ShapeError(f"{says}: from the last axis on, lengths have to be equal, or 1")
+        return DomainError(f"{says}: {error}" + (f"; it needs {row.domain}" if row.domain else ""))
+    return ShapeError(f"{says}: " + (f"it needs {row.domain}" if row.domain else str(error)))
+
+
+def kind(x: Any) -> str:
+    """What a message says of a number or an array."""
+    shape = getattr(x, "shape", ())
+    return f"of shape {shape}" if shape or hasattr(x, "shape") else "a number"
+
+
 def at(operands: Sequence[Any], data: Sequence[Any]) -> str:
     """The numbers of the operands by name, for the end of a sentence; nothing where they name themselves."""
     pairs = dict(zip(map(spell, operands), data, strict=True))
-    given = ", ".join(f"{text} = {number!r}" for text, number in pairs.items() if text != repr(number))
+    given = ", ".join(
+        f"{text} {kind(number)}" if getattr(number, "ndim", 0) else f"{text} = {number!r}"
+        for text, number in pairs.items()
+        if text != repr(number)
+    )
     return f" at {given}" if given else ""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .errors import undefined_derivative
 from .order import EMPTY, topological_order
-from .primitive import Primitive, ranks, watchers
+from .primitive import Primitive, kinds, ranks, watchers
 from .primitives import add, mul, relu
+from .structural import fitted
 
 hooks: dict[Any, list[Any]] = {}  # by node, what `backward` calls with its gradient, in order: see hooks.py
 
@@ -23,10 +26,12 @@ class Node:
     grad: Any  # None until a backward pass arrives
     mark: Any  # belongs to the walk under way
     name: str | None
+    requires_grad: bool = True  # a Tensor may say no
 
     def __init_subclass__(cls, rank: int | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         ranks[cls] = ranks[cls.__mro__[1]] if rank is None else rank
+        kinds.setdefault(ranks[cls], cls)
 
     @property
     def operands(self) -> tuple[Any, ...]:
@@ -65,27 +70,36 @@ class Node:
         operands = self.operands
         found: list[tuple[Node, Any, Any]] = []
         out, args = (self, operands) if trace else (self._data, [x if type(x) is float else x._data for x in operands])
+        arrays = type(self._data) is not float
         for i, x in enumerate(operands):
-            if type(x) is float or (among is not None and x not in among):
+            if type(x) is float or not (x.requires_grad if among is None else x in among):
                 continue
             try:
                 if row.vjp:
-                    found.append((x, None, row.vjp[i](upstream, out, *args, **row.params)))
-                    continue
-                rule = row.partials[i]
-                local = rule if type(rule) is float else rule(out, *args)
+                    rule = local = None
+                    contribution = row.vjp[i](upstream, out, *args, **row.params)
+                else:
+                    rule = row.partials[i]
+                    local = rule if type(rule) is float else rule(out, *args)
             except (ValueError, ArithmeticError) as error:
                 raise undefined_derivative(self, x, error) from None
             # upstream * local, without the nodes that a 1 would leave in a trace; a constant 0 lets nothing through
-            if local is rule and (local == 0.0 or local == 1.0):
-                found.append((x, local, upstream if local else 0.0))
+            if rule is None:
+                pass
+            elif local is rule and (local == 0.0 or local == 1.0):
+                contribution = upstream if local else 0.0
             elif trace and type(upstream) is float and upstream == 1.0:
-                found.append((x, local, local))
+                contribution = local
             else:
-                found.append((x, local, upstream * local))
+                contribution = upstream * local
+            found.append((x, local, fitted(contribution, x) if arrays else contribution))
         for watcher in watchers:
             watcher.flowed(self, upstream, found)
         return found
+
+    def seed(self) -> Any:
+        """The derivative of a result by itself: 1, in its shape."""
+        return 1.0 if type(self._data) is float else np.ones(self._data.shape, self._data.dtype)
 
     def backward(self, gradient: float = 1.0) -> None:
         """Fill `grad` with the derivative of this node, times `gradient`, by every node below it.
@@ -93,18 +107,17 @@ class Node:
         Leaves add it to what they hold, until their `grad` is set back to None; nodes in between hold
         the last pass only. A pass that fails leaves every leaf as it was.
         """
-        token, number, watched, leaves = float("-0.0"), float, bool(watchers or hooks), []
-        plus, times, hinge = (None, None, None) if watched else (add, mul, relu)
+        if watchers or hooks:
+            return self.flow_back(self.as_gradient(gradient))
+        token, number, plus, times, hinge, leaves = float("-0.0"), float, add, mul, relu, []
         order = topological_order(self, token)
-        self.mark = type(self).constant(gradient)  # type: ignore[attr-defined]
+        self.mark = self.as_gradient(gradient)
         # A mark starts as the token, -0.0, and adds up contributions. The rows that networks are made of
         # are spelled out, worth 4 times; a test holds them to `edges` bit for bit.
         for node in reversed(order):
             row = node.prim
             if row is None:
                 leaves.append(node)
-                if watched:
-                    node.edges(node._hooked(order))
                 continue
             node.grad = g = node.mark
             a, b = node.a, node.b
@@ -123,13 +136,44 @@ class Node:
                     b.mark = b.mark + g * a._data
             elif row is hinge:
                 a.mark = a.mark + g * (1.0 if a._data > 0.0 else 0.0)
+            elif row.vjp:  # arrays lie below: once more, by the way that is right for them too
+                return self.flow_back(self.as_gradient(gradient))
             else:
-                if watched:
-                    node.grad = g = node._hooked(order)
                 for x, _, contribution in node.edges(g):
-                    x.mark = x.mark + contribution  # not +=, which would write into a shared array
+                    x.mark = x.mark + contribution
         for leaf in leaves:
             leaf.grad = leaf.mark if leaf.grad is None else leaf.grad + leaf.mark
+
+    def flow_back(self, gradient: Any) -> None:
+        """The backward pass over nodes of every kind, with hooks."""
+        token, hooked, leaves = object(), bool(watchers or hooks), []
+        order = topological_order(self, token)
+        self.mark = gradient
+        for node in reversed(order):
+            g = node.mark
+            if g is token:  # needs no gradient
+                continue
+            if hooked:
+                g = node._hooked(order)
+            if node.prim is None:
+                leaves.append(node)
+                if hooked:
+                    node.edges(g)
+                continue
+            node.grad = g
+            for x, _, contribution in node.edges(g):
+                # not +=, which would write into an array that another node has too
+                x.mark = contribution if x.mark is token else x.mark + contribution
+        for leaf, total in [(leaf, leaf.collect(leaf.mark)) for leaf in leaves]:
+            leaf.grad = total
+
+    def as_gradient(self, x: Any) -> Any:
+        """What a hook or the caller of `backward` gives, as a gradient of this node; an error if it is none."""
+        raise NotImplementedError
+
+    def collect(self, gradient: Any) -> Any:
+        """What the `grad` of a leaf becomes with what a backward pass brought."""
+        return gradient if self.grad is None else self.grad + gradient
 
     def _hooked(self, order: list[Any]) -> Any:
         """The gradient that has come together in `mark`, after the hooks have seen it."""
@@ -138,5 +182,5 @@ class Node:
             changed = hook(self.mark)
             for x, mark in zip(order, marks, strict=True):
                 x.mark = mark
-            self.mark = self.mark if changed is None else type(self).constant(changed)  # type: ignore[attr-defined]
+            self.mark = self.mark if changed is None else self.as_gradient(changed)
         return self.mark

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from numbers import Complex, Real
+from threading import Lock
 from typing import Any, ClassVar
 
 import numpy as np
 
-from . import functions
+from . import array_functions, functions, structural
 from . import primitives as rows
 from .copying import deep_copy, restore
-from .errors import GraphCutError, InputError, shown, spell
+from .errors import GraphCutError, InputError, ShapeError, shown, spell
 from .hooks import Hook
 from .node import Node
 from .order import EMPTY
-from .primitive import Primitive
+from .primitive import Primitive, ranks
 
 _new, _plus, _times, _relu = object.__new__, rows.add, rows.mul, rows.relu
 OF_UFUNC = {row.array: row for row in rows.TABLE.values() if isinstance(row.array, np.ufunc)}
+OF_UFUNC[np.matmul] = structural.matmul
+
 
 # How a node alone in a notebook cell shows itself: `microgad/__init__.py` puts the drawing here.
 show: list[Callable[[Any], dict[str, Any]]] = [lambda node: {"text/plain": repr(node)}]
@@ -64,9 +68,17 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, object], A
     """A comparison of numbers, which leaves no node."""
 
     def method(self: Arithmetic, other: object) -> Any:
-        if isinstance(other, (float, int, Node, Real)):
-            return bool(compare(self._data, getattr(other, "_data", other)))
-        return NotImplemented
+        if type(self._data) is float and not isinstance(other, Node):
+            return bool(compare(self._data, other)) if isinstance(other, (float, int, Real)) else NotImplemented
+        if not isinstance(other, (float, int, Node, Real, np.ndarray, list, tuple)):
+            return NotImplemented
+        given = other if isinstance(other, (Node, Real)) else array_functions.as_array(other)
+        try:
+            found = compare(self._data, getattr(given, "_data", given))
+        except ValueError:
+            shapes = f"{structural.shape(self)} and {structural.shape(given)}"
+            raise ShapeError(f"a comparison of {spell(self)} and {spell(given)}, of shapes {shapes}") from None
+        return found if getattr(found, "ndim", 0) else bool(found)
 
     return method
 
@@ -80,6 +92,39 @@ def _function(row: Primitive) -> Callable[[Any], Any]:
     method.__doc__ = f"``{row.text.format('self')}``, as a new node."
     method.__name__ = row.name
     return method
+
+
+def _reducing(name: str) -> Callable[..., Any]:
+    return lambda a, axis=None, keepdims=False: getattr(a, name)(axis, keepdims)
+
+
+# What NumPy's functions do with a node among their arguments, by name; others refuse.
+OF_NUMPY: dict[str, Callable[..., Any]] = {
+    "clip": functions.clip,
+    "where": functions.where,
+    "concatenate": array_functions.concatenate,
+    "stack": array_functions.stack,
+    "split": array_functions.split,
+    "sum": _reducing("sum"),
+    "mean": _reducing("mean"),
+    "max": _reducing("max"),
+    "amax": _reducing("max"),
+    "min": _reducing("min"),
+    "amin": _reducing("min"),
+    "prod": _reducing("prod"),
+    "var": lambda a, axis=None, keepdims=False, ddof=0: a.var(axis, keepdims, ddof),
+    "reshape": lambda a, shape: a.reshape(shape),
+    "ravel": lambda a: a.flatten(),
+    "transpose": lambda a, axes=None: a.transpose(axes),
+    "swapaxes": lambda a, axis1, axis2: a.swapaxes(axis1, axis2),
+    "squeeze": lambda a, axis=None: a.squeeze(axis),
+    "expand_dims": lambda a, axis: a.unsqueeze(axis),
+    "broadcast_to": lambda array, shape: array.broadcast_to(shape),
+}
+QUESTIONS = {  # about numbers, with answers that have no derivative
+    "shape", "ndim", "size", "zeros_like", "ones_like", "argmax", "argmin", "argsort", "allclose", "isclose",
+    "array_equal", "any", "all", "count_nonzero", "nonzero",
+}  # fmt: skip
 
 
 class Arithmetic(Node, rank=-1):
@@ -167,19 +212,26 @@ class Arithmetic(Node, rank=-1):
 
     def __float__(self) -> float:
         raise GraphCutError(
-            f"float() of the Value {spell(self)} would cut it out of the graph: use mg.exp, mg.log … in place of "
-            "math.exp, math.log …, or .data where only the number is wanted and no derivative"
+            f"float() of the {type(self).__name__} {spell(self)} would cut it out of the graph: use mg.exp, mg.log … in "
+            "place of math.exp, math.log …, or .data where only the number is wanted and no derivative"
+        )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        raise GraphCutError(
+            f"an array of the {type(self).__name__} {spell(self)} would cut it out of the graph: mg.stack makes a Tensor "
+            "of Values, .data is the number alone"
         )
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         row = OF_UFUNC.get(ufunc)
-        if method == "__call__" and not kwargs and not any(getattr(x, "ndim", 0) for x in inputs):
+        tensors = any(ranks.get(type(x), 0) > 0 for x in inputs)
+        if method == "__call__" and not kwargs and (tensors or not any(getattr(x, "ndim", 0) for x in inputs)):
             if row is not None:
                 return row(*inputs)
             if {"d->?", "dd->?"} & set(ufunc.types):  # a question about numbers: np.isnan, np.less
                 return ufunc(*(getattr(x, "_data", x) for x in inputs))
         for x in inputs:
-            if getattr(x, "ndim", 0):
+            if getattr(x, "ndim", 0) and not tensors:
                 raise InputError(
                     f"np.{ufunc.__name__} of a Value and an array of shape {x.shape}: a Value is one number"
                 )
@@ -188,15 +240,21 @@ class Arithmetic(Node, rank=-1):
         raise InputError(f"np.{name} records no graph; these do: {known}")
 
     def __array_function__(self, function: Callable[..., Any], types: Any, args: Any, kwargs: Any) -> Any:
-        ours: dict[str, Any] = {"clip": functions.clip, "where": functions.where}
-        spelled = {"a_min": "low", "a_max": "high", "min": "low", "max": "high"}
+        name = function.__name__
+        tensors = any(ranks.get(kind, 0) > 0 for kind in types)
+        ours = OF_NUMPY.get(name) if getattr(np, name, None) is function else None
+        if tensors and name in QUESTIONS:
+            return function(*(getattr(x, "_data", x) for x in args), **kwargs)
+        spelled = {"a_min": "low", "a_max": "high", "min": "low", "max": "high"} if name == "clip" else {}
         try:
-            given = {spelled.get(name, name): x for name, x in kwargs.items()}
-            inspect.signature(ours[function.__name__]).bind(*args, **given)
-        except (KeyError, TypeError):
-            advice = "take .data where only the number is wanted"
-            raise InputError(f"np.{function.__name__} records no graph: {advice}") from None
-        return ours[function.__name__](*args, **given)
+            given = {spelled.get(key, key): x for key, x in kwargs.items()}
+            if ours is None or not (tensors or name in ("clip", "where", "stack")):
+                raise LookupError
+            inspect.signature(ours).bind(*args, **given)
+        except (LookupError, TypeError):
+            known = f"take .data where only the number{'s are' if tensors else ' is'} wanted"
+            raise InputError(f"np.{name} records no graph: {known}") from None
+        return ours(*args, **given)
 
     def __format__(self, spec: str) -> str:
         return format(self._data, spec) if spec else repr(self)
@@ -207,3 +265,26 @@ class Arithmetic(Node, rank=-1):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return show[-1](self)
+
+
+_LOCK, _UNDER_WAY = Lock(), [0]
+
+
+@contextmanager
+def by_table() -> Iterator[None]:
+    """While somebody has to see every node that is born, nothing is spelled out."""
+
+    def install(methods: dict[str, Any]) -> None:
+        for name, method in methods.items():
+            setattr(Arithmetic, name, method)
+
+    with _LOCK:
+        _UNDER_WAY[0] += 1
+        install(Arithmetic.by_row)
+    try:
+        yield
+    finally:
+        with _LOCK:
+            _UNDER_WAY[0] -= 1
+            if not _UNDER_WAY[0]:
+                install(Arithmetic.spelled_out)

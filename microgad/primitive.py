@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from threading import get_ident
 from typing import Any
 
-from .errors import InputError, outside_domain, shown
+from .errors import InputError, MicrogadError, misfit, outside_domain, shown
 from .order import EMPTY
 
 Rule = Callable[..., Any]
 ranks: dict[type, int] = {}  # the classes of nodes: an operation on several kinds gives the highest
+kinds: dict[int, Any] = {}  # by rank, the class that a structural row gives: 0 for a float, 1 for an array
 watchers: list[Any] = []  # told of every node that is born, and of every step of the chain rule: see anomaly.py
+silent: dict[int, int] = {}  # threads in which nothing is recorded, and how many times over: see recording.py
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -26,13 +30,23 @@ class Primitive:
     scalar: Rule  # forward on Python floats; may raise ValueError or ArithmeticError
     array: Rule  # forward on NumPy arrays
     partials: tuple[Rule | float, ...] = ()  # elementwise: f(out, *operands) -> local, or a constant
-    vjp: tuple[Rule, ...] = ()  # structural: f(upstream, out, *operands) -> contribution
-    jvp: tuple[Rule, ...] = ()  # structural: f(tangent, out, *operands) -> tangent of out
+    vjp: Sequence[Rule] = ()  # structural: f(upstream, out, *operands, **params) -> contribution
+    jvp: Sequence[Rule] = ()  # structural: f(tangent, out, *operands, **params) -> tangent of out
+    rank: int = 1  # structural: of what it gives
+    flow: Sequence[str] = ()  # structural: what a drawing says of the vjp; G is the upstream gradient
     label: str = ""  # what a drawing shows
     text: str = ""  # a template with {} for each operand: plain text, as `parse` reads it
     latex: str = ""  # the same for LaTeX
     domain: str = ""  # what the operands have to be, for the message of a DomainError
     params: Mapping[str, Any] = field(default_factory=dict)  # structural: keywords of the rules, such as axis=0
+    spelled: Callable[..., dict[str, str]] | None = None  # structural: from the params to the three templates above
+
+    def given(self, **params: Any) -> Primitive:
+        """The same row with its parameters, which a node keeps with it."""
+        try:
+            return _given(self, tuple(params.items()))
+        except TypeError:  # a slice or an array, which has no hash
+            return _given.__wrapped__(self, tuple(params.items()))
 
     def __call__(self, *operands: Any) -> Any:
         """The result on numbers or arrays; a new node where an operand is a node."""
@@ -46,11 +60,13 @@ class Primitive:
                 if rank > top:
                     kind, top = type(x), rank
         if kind is not None:
-            return self.bind(kind, operands)
+            return self.bind(kinds[self.rank] if self.vjp else kind, operands)
+        if self.vjp:
+            return self.on_arrays(operands, operands)
         if not numbers:
             if foreign := [x for x in operands if not isinstance(x, (float, int)) and not hasattr(x, "dtype")]:
                 raise InputError(f"{self.name} is of numbers, arrays and Values, not of {shown(foreign[0])}")
-            return self.array(*operands, **self.params)
+            return self.on_arrays(operands, operands)
         try:
             operands = operands if floats else tuple(map(float, operands))
         except OverflowError:
@@ -66,10 +82,14 @@ class Primitive:
             slots.append(x)
             data.append(x if type(x) is float else x._data)
         node = object.__new__(kind)
-        node._data = self.on_floats(data, slots)
+        node._data = self.on_arrays(data, slots) if ranks[kind] else self.on_floats(data, slots)
         node.prim = self
         node.a, node.b = slots if len(slots) == 2 else (slots[0] if len(slots) == 1 else tuple(slots), EMPTY)
         node.grad = node.mark = node.name = None
+        if silent and get_ident() in silent:
+            node.prim, node.a, node.b = None, EMPTY, EMPTY
+        if type(node._data) is not float:
+            kind.settle(node)
         for watcher in watchers:
             watcher.born(node)
         return node
@@ -80,6 +100,21 @@ class Primitive:
             return self.scalar(*data)  # type: ignore[no-any-return]
         except (ValueError, ArithmeticError):
             raise outside_domain(self, operands, data) from None
+
+    def on_arrays(self, data: Sequence[Any], operands: Sequence[Any]) -> Any:
+        """The forward rule on arrays; `operands` are what an error calls by name."""
+        try:
+            return self.array(*data, **self.params)
+        except MicrogadError:
+            raise
+        except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+            raise misfit(self, operands, data, error) from None
+
+
+@lru_cache(maxsize=4096)
+def _given(row: Primitive, params: tuple[tuple[str, Any], ...]) -> Primitive:
+    templates = row.spelled(**dict(params)) if row.spelled else {}
+    return replace(row, params=dict(params), **templates)
 
 
 def elementwise(

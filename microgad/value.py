@@ -33,6 +33,9 @@ class Value(Arithmetic, rank=0):
     __slots__ = ()
     constant = staticmethod(as_float)
 
+    def as_gradient(self, x: Any) -> float:  # noqa: D102
+        return as_float(x)
+
     def __init__(self, data: Any, name: str | None = None, *, label: str | None = None) -> None:
         self._data = self.constant(data)
         self.name = label if name is None else name

@@ -1,0 +1,273 @@
+"""Functions of whole arrays: they join them, cut them, and reduce them along an axis."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from . import structural as rows
+from .errors import GraphCutError, InputError, ShapeError, shown, spell
+from .node import Node
+from .structural import shape
+
+
+def as_array(x: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
+    """Numbers as an array of a tensor's own: float64, or float32 where they are that already."""
+    if isinstance(x, Node) or (isinstance(x, (list, tuple)) and _has_node(x)):
+        raise GraphCutError(
+            f"an array of {shown(x)} would cut the graph: mg.stack joins Values and Tensors with their gradients, "
+            ".data or .detach() gives the numbers alone"
+        )
+    try:
+        found = np.array(x)
+    except (ValueError, TypeError, OverflowError) as error:
+        if isinstance(x, (list, tuple)):
+            raise ShapeError(f"rows of different lengths are no array: {shown(x)}; pad them, or keep a list") from None
+        raise InputError(f"a Tensor holds numbers, not {shown(x)}: {error}") from None
+    if found.dtype.kind not in "biuf" or (isinstance(x, (list, tuple)) and found.dtype.kind == "b" and not found.size):
+        whole = found.dtype.kind == "O" and all(isinstance(one, int) for one in found.flat)
+        why = "integers too large for a float" if whole else f"dtype {found.dtype}"
+        advice = "take .real and .imag apart" if found.dtype.kind == "c" else "convert it with np.asarray(x, float)"
+        raise InputError(f"a Tensor holds real numbers, not {shown(x)} ({why}); {advice}")
+    if dtype is None:
+        dtype = found.dtype if found.dtype == np.float32 else np.float64
+    return found.astype(dtype, copy=False)
+
+
+def _has_node(x: Any) -> bool:
+    return any(isinstance(y, Node) or (isinstance(y, (list, tuple)) and _has_node(y)) for y in x)
+
+
+def operand(x: Any) -> Any:
+    """An operand of a structural row: a node as it is, anything else as an array."""
+    return x if isinstance(x, Node) else as_array(x)
+
+
+def axes_of(x: Any, axis: Any, what: str, *, new: int = 0) -> tuple[int, ...]:
+    """An axis, or several, counted from 0; an error of `what` if `x` has no such axis."""
+    n = len(shape(x)) + new
+    try:
+        given = tuple(operator.index(i) for i in (axis if isinstance(axis, (tuple, list)) else (axis,)))
+        if any(isinstance(i, (bool, np.bool_)) for i in (axis if isinstance(axis, (tuple, list)) else (axis,))):
+            raise TypeError
+    except TypeError:
+        raise InputError(f"{what} along axis {shown(axis)}: an axis is a whole number, or a tuple of them") from None
+    found = tuple(i + n if i < 0 else i for i in given)
+    if wrong := [i for i, j in zip(given, found, strict=True) if not 0 <= j < n]:
+        has = f"{n} ax{'e' if n != 1 else 'i'}s" + (f", {-n} to {n - 1}" if n else "")
+        raise ShapeError(f"{what} along axis {wrong[0]}: {spell(x)} of shape {shape(x)} leaves {has}")
+    if len(set(found)) < len(found):
+        raise ShapeError(f"{what} along axis {axis}: an axis stands there twice")
+    return found
+
+
+def reduce(row: Any, x: Any, axis: Any, **params: Any) -> Any:
+    """A reduction along `axis`, None for all."""
+    x = operand(x)
+    axes = None if axis is None else tuple(sorted(axes_of(x, axis, row.name)))
+    if "keepdims" in params and not isinstance(params["keepdims"], (bool, np.bool_)):
+        raise InputError(f"keepdims of {row.name} is True or False, not {shown(params['keepdims'])}")
+    return row.given(axis=axes, **params)(x)
+
+
+def _sequence(parts: Any, what: str) -> list[Any]:
+    if isinstance(parts, Node) or (isinstance(parts, np.ndarray) and parts.ndim) or isinstance(parts, (list, tuple)):
+        found = [parts[i] for i in range(len(parts))] if not isinstance(parts, (list, tuple)) else list(parts)
+        if not found:
+            raise ShapeError(f"{what} of nothing: it needs at least one array")
+        return found
+    raise InputError(f"{what} takes a list of arrays, not {shown(parts)}")
+
+
+def concatenate(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """Arrays joined along an axis that they have.
+
+    Parameters
+    ----------
+    arrays : sequence of array or Tensor
+        Their shapes agree but for that axis; else it is a `ShapeError`.
+    axis : int
+        The axis, counted from 0, or from the end where it is negative.
+
+    Returns
+    -------
+    array or Tensor
+        A Tensor where one of them is.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> mg.concatenate([[1.0, 2.0], mg.Tensor([3.0])])
+    Tensor(data=[1. 2. 3.], grad=None)
+    """
+    parts = [operand(x) for x in _sequence(arrays, "concatenate")]
+    return rows.concatenate.given(axis=axes_of(parts[0], axis, "concatenate")[0])(*parts)
+
+
+def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """Arrays of one shape, or Values, side by side along a new axis; the way from Values to a Tensor.
+
+    Parameters
+    ----------
+    arrays : sequence of float, Value, array or Tensor
+        All of one shape, else it is a `ShapeError`. Lists in it are stacked first.
+    axis : int
+        Where the new axis stands in the result.
+
+    Returns
+    -------
+    array or Tensor
+        A Tensor where one of them is a node.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> w = [mg.Value(1.0), mg.Value(2.0)]
+    >>> (mg.stack(w) * [3.0, 4.0]).sum().backward()
+    >>> [x.grad for x in w]
+    [3.0, 4.0]
+    """
+    listed = _sequence(arrays, "stack")
+    parts = [stack(x) if isinstance(x, (list, tuple)) and _has_node(x) else x for x in listed]
+    parts = [x if isinstance(x, Node) or type(x) is float else operand(x) for x in parts]
+    return rows.stack.given(axis=axes_of(parts[0], axis, "stack", new=1)[0])(*parts)
+
+
+def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ...]:
+    """An array cut along an axis.
+
+    Parameters
+    ----------
+    x : array or Tensor
+        What to cut.
+    sections : int or sequence of int
+        A number of equal parts, or the indices at which to cut, as in `numpy.split`.
+    axis : int
+        The axis, counted from 0, or from the end where it is negative.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> mg.split([1.0, 2.0, 3.0, 4.0], 2)
+    (array([1., 2.]), array([3., 4.]))
+    """
+    x = operand(x)
+    [where] = axes_of(x, axis, "split")
+    n = shape(x)[where]
+    try:
+        listed = isinstance(sections, (list, tuple, np.ndarray))
+        cuts = [operator.index(i) for i in sections] if listed else operator.index(sections)  # type: ignore[union-attr, arg-type]
+    except TypeError:
+        raise InputError(f"split into {shown(sections)}: give a number of parts, or the indices of the cuts") from None
+    if isinstance(cuts, int):
+        if cuts < 1 or n % cuts:
+            raise ShapeError(f"split of {spell(x)}, of shape {shape(x)}: {n} along axis {axis} is not {cuts} equal parts")
+        cuts = [k * n // cuts for k in range(1, cuts)]
+    edges = [0, *cuts, n]
+    ahead = [slice(None)] * where
+    return tuple(
+        rows.index.given(key=(*ahead, slice(start, stop)))(x) for start, stop in zip(edges, edges[1:], strict=False)
+    )
+
+
+def unbind(x: Any, axis: int = 0) -> tuple[Any, ...]:
+    """The parts of an array along an axis; those of a Tensor of one axis are Values, with gradients.
+
+    Parameters
+    ----------
+    x : array or Tensor
+        What to take apart.
+    axis : int
+        The axis, counted from 0, or from the end where it is negative.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> t = mg.Tensor([2.0, 3.0], requires_grad=True)
+    >>> a, b = mg.unbind(t)
+    >>> (a * b).backward()
+    >>> t.grad
+    array([3., 2.])
+    """
+    x = operand(x)
+    [where] = axes_of(x, axis, "unbind")
+    if len(shape(x)) == 1:
+        row, ahead = (rows.item if isinstance(x, Node) else rows.index), ()
+    else:
+        row, ahead = rows.index, (slice(None),) * where
+    return tuple(row.given(**{"at" if row is rows.item else "key": (*ahead, i)})(x) for i in range(shape(x)[where]))
+
+
+def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The logarithm of the sum of exponentials, which does not overflow.
+
+    Parameters
+    ----------
+    x : array or Tensor
+        Numbers.
+    axis : int or tuple of int, optional
+        Along which to sum; by default all.
+    keepdims : bool
+        Whether the result keeps those axes, with length 1.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> print(f"{mg.logsumexp([1.0, 2.0, 3.0]):.6f}", mg.logsumexp([1000.0, 0.0]))
+    3.407606 1000.0
+    """
+    return reduce(rows.logsumexp, x, axis, keepdims=keepdims)
+
+
+def softmax(x: Any, axis: Any = -1, temperature: Any = 1.0) -> Any:
+    """Probabilities from logits: ``exp(x / temperature)``, divided by its sum along `axis`.
+
+    Parameters
+    ----------
+    x : array or Tensor
+        The logits, of any size: shifted by the largest, they do not overflow.
+    axis : int, tuple of int or None
+        Along which the probabilities add up to 1; None for all.
+    temperature : float, Value or Tensor
+        Above 1 the probabilities come closer together, near 0 the largest takes all.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> mg.softmax([1.0, 2.0, 3.0]).round(4), mg.softmax([1000.0, 0.0])
+    (array([0.09  , 0.2447, 0.6652]), array([1., 0.]))
+    """
+    return reduce(rows.softmax, _cooled(x, temperature), axis)
+
+
+def log_softmax(x: Any, axis: Any = -1, temperature: Any = 1.0) -> Any:
+    """The logarithm of `softmax`, right where a probability is too small for a float.
+
+    Parameters
+    ----------
+    x : array or Tensor
+        The logits.
+    axis : int, tuple of int or None
+        Along which the probabilities add up to 1; None for all.
+    temperature : float, Value or Tensor
+        What the logits are divided by.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> mg.log_softmax([0.0, -800.0])
+    array([   0., -800.])
+    """
+    return reduce(rows.log_softmax, _cooled(x, temperature), axis)
+
+
+def _cooled(x: Any, temperature: Any) -> Any:
+    x = operand(x)
+    if isinstance(temperature, Node):
+        return x / temperature
+    if not isinstance(temperature, (int, float, np.floating, np.integer)) or not temperature > 0:
+        raise InputError(f"a temperature is a number above 0, not {shown(temperature)}")
+    return x if temperature == 1 else x / float(temperature)

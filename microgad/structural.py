@@ -1,0 +1,354 @@
+"""The structural rows: operations on whole arrays, which change shapes or mix numbers.
+
+Where an elementwise row has local derivatives, these have a `vjp`, from the gradient `g` of the output to that of an
+operand, and a `jvp`, from the tangent `t` of an operand to that of the output. Both are written in rows of the
+table, so on nodes they trace. None undoes broadcasting: `Node.edges` does that, in one place.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .primitive import Primitive, Rule
+from .primitives import add, div, equal, exp, mul, sub
+
+ROWS: dict[str, Primitive] = {}
+
+
+class Each(tuple[Any, ...]):
+    """The rules of a row of any number of operands: one rule, which is told the operand's place first."""
+
+    def __getitem__(self, i: Any) -> Any:
+        rule = tuple.__getitem__(self, 0)
+        return lambda *args, **params: rule(i, *args, **params)
+
+
+def row(name: str, array: Rule, vjp: Sequence[Rule], jvp: Sequence[Rule] | None = None, **fields: Any) -> Primitive:
+    """A structural row; where it has no `jvp` of its own it is linear, and does to a tangent what it does to `x`."""
+
+    def linear(t: Any, y: Any, *xs: Any, **params: Any) -> Any:
+        return made.given(**params)(t)
+
+    plain = {"label": name, "text": f"{name}({{}})", "latex": rf"\operatorname{{{{{name}}}}}\left({{}}\right)"}
+    plain["latex"] = plain["latex"].replace("_", r"\_")
+    made = Primitive(name, array, array, vjp=vjp, jvp=(linear,) if jvp is None else jvp, **{**plain, **fields})
+    ROWS[name] = made
+    return made
+
+
+def shape(x: Any) -> tuple[int, ...]:
+    """The shape of a number, an array or a node."""
+    data = getattr(x, "_data", x)
+    return data.shape if hasattr(data, "shape") else np.shape(data)
+
+
+def dtype(x: Any) -> Any:
+    """The dtype of a number, an array or a node."""
+    return getattr(getattr(x, "_data", x), "dtype", np.dtype(float))
+
+
+# ---- shapes
+
+
+def _filled(x: Any, to: tuple[int, ...]) -> Any:
+    out = np.empty(to, dtype(x))
+    out[...] = x
+    return out
+
+
+def _summed(x: Any, to: tuple[int, ...]) -> Any:
+    ahead = x.ndim - len(to)
+    shrunk = [i + ahead for i, n in enumerate(to) if n == 1 != x.shape[i + ahead]]
+    return np.add.reduce(x, axis=(*range(ahead), *shrunk)).reshape(to)
+
+
+def _scattered(g: Any, key: Any, to: tuple[int, ...]) -> Any:
+    out = np.zeros(to, dtype(g))
+    if all(isinstance(k, (int, slice)) or k is None or k is Ellipsis for k in key):
+        out[key] = g
+    else:
+        np.add.at(out, key, g)  # an index that stands there twice gets both
+    return out
+
+
+def _said(key: tuple[Any, ...]) -> str:
+    """An index as it is written."""
+
+    def part(k: Any) -> str:
+        if isinstance(k, slice):
+            ends = ":".join("" if x is None else str(x) for x in (k.start, k.stop))
+            return ends if k.step is None else f"{ends}:{k.step}"
+        if isinstance(k, np.ndarray):
+            return str(k.tolist()) if k.size <= 8 else f"{k.dtype.name}{list(k.shape)}"
+        return "..." if k is Ellipsis else str(k)
+
+    return ", ".join(map(part, key))
+
+
+def _indexed(key: tuple[Any, ...]) -> dict[str, str]:
+    said = f"[{_said(key)}]"
+    return {"label": said if len(said) < 20 else "[…]", "text": f"{{}}{said}", "latex": rf"{{}}_{{{{{said[1:-1]}}}}}"}
+
+
+# fmt: off
+broadcast_to = row("broadcast_to", lambda x, to: _filled(x, to), (lambda g, y, x, to: sum_to.given(to=shape(x))(g),),
+                   flow=("Σ G",), label="repeat", spelled=lambda to: {"text": f"broadcast_to({{}}, {to})"})
+sum_to: Primitive = row("sum_to", _summed, (lambda g, y, x, to: broadcast_to.given(to=shape(x))(g),),
+                        flow=("G, repeated",), label="Σ", spelled=lambda to: {"text": f"sum_to({{}}, {to})"})
+cast: Primitive = row("cast", lambda x, to: np.asarray(x, to), (lambda g, y, x, to: cast.given(to=dtype(x))(g),),
+                      flow=("G",), spelled=lambda to: {"label": to.name, "text": f"{to.name}({{}})"})
+reshape: Primitive = row("reshape", lambda x, to: np.reshape(x, to),
+                         (lambda g, y, x, to: reshape.given(to=shape(x))(g),), flow=("G, reshaped",),
+                         domain="as many numbers before as after",
+                         spelled=lambda to: {"text": f"reshape({{}}, {to})"})
+transpose: Primitive = row("transpose", lambda x, axes: np.transpose(x, axes),
+                           (lambda g, y, x, axes: transpose.given(axes=tuple(map(axes.index, range(len(axes)))))(g),),
+                           flow=("Gᵀ",), label="ᵀ", latex=r"{{{}}}^{{\top}}",
+                           spelled=lambda axes: {"text": "{}.T" if axes == tuple(range(len(axes)))[::-1]
+                                                 else f"transpose({{}}, {axes})"})
+index: Primitive = row("index", lambda x, key: x[key], (lambda g, y, x, key: scatter.given(key=key, to=shape(x))(g),),
+                       flow=("G at its place, else 0",), spelled=_indexed)
+scatter: Primitive = row("scatter", _scattered, (lambda g, y, x, key, to: index.given(key=key)(g),),
+                         flow=("G of its place",), spelled=lambda key, to: {"text": f"scatter({{}}, [{_said(key)}])"})
+item: Primitive = row("item", lambda x, at: float(x[at]), (lambda g, y, x, at: scatter.given(key=at, to=shape(x))(g),),
+                      rank=0, flow=("G at its place, else 0",),
+                      spelled=lambda at: {**_indexed(at), "scalar": lambda x: float(x[at])})
+# fmt: on
+
+
+def _part(i: int, g: Any, y: Any, *xs: Any, axis: int) -> Any:
+    start = sum(shape(x)[axis] for x in xs[:i])
+    part = slice(start, start + shape(xs[i])[axis])
+    return index.given(key=(*[slice(None)] * axis, part))(g)
+
+
+def _layer(i: int, g: Any, y: Any, *xs: Any, axis: int) -> Any:
+    return index.given(key=(*[slice(None)] * axis, i))(g)
+
+
+def _alone(joined: Callable[[], Primitive]) -> Rule:
+    """The tangent of a joined array, of which only one part moves."""
+
+    def rule(i: int, t: Any, y: Any, *xs: Any, axis: int) -> Any:
+        return joined().given(axis=axis)(*(t if k == i else np.zeros(shape(x)) for k, x in enumerate(xs)))
+
+    return rule
+
+
+concatenate: Primitive = row(
+    "concatenate",
+    lambda *xs, axis: np.concatenate(xs, axis),
+    Each([_part]),
+    Each([_alone(lambda: concatenate)]),
+    flow=Each([lambda i: "its part of G"]),
+    domain="arrays of the same shape, but for the axis along which they are joined",
+)
+stack: Primitive = row(
+    "stack",
+    lambda *xs, axis: np.stack(xs, axis),
+    Each([_layer]),
+    Each([_alone(lambda: stack)]),
+    flow=Each([lambda i: "its part of G"]),
+    domain="arrays of one shape",
+)
+
+
+# ---- products
+
+
+def _swapped(x: Any) -> Any:
+    n = len(shape(x))
+    return transpose.given(axes=(*range(n - 2), n - 1, n - 2))(x)
+
+
+def _column(x: Any) -> Any:
+    return reshape.given(to=(*shape(x), 1))(x)
+
+
+def _by_left(g: Any, y: Any, a: Any, b: Any) -> Any:
+    if len(shape(b)) == 1:
+        return mul(_column(g) if len(shape(a)) > 1 else g, b)
+    if len(shape(a)) == 1 and len(shape(b)) > 2:
+        return matmul(b, _column(g))[..., 0]
+    return matmul(g, _swapped(b))
+
+
+def _by_right(g: Any, y: Any, a: Any, b: Any) -> Any:
+    left, right = shape(a), shape(b)
+    if len(left) == 1:
+        row_of_g = reshape.given(to=(*shape(g)[:-1], 1, *shape(g)[-1:]))(g) if len(right) > 1 else g
+        return mul(_column(a) if len(right) > 1 else a, row_of_g)
+    if len(right) == 1:
+        return matmul(g, a) if len(left) == 2 else mul(_column(g), a)
+    if len(right) == 2 < len(left):  # all matrices of the batch at once, worth 2 times and more
+        rows = math.prod(left[:-1])
+        a, g = (reshape.given(to=(rows, shape(x)[-1]))(x) for x in (a, g))
+    return matmul(_swapped(a), g)
+
+
+matmul: Primitive = row(
+    "matmul",
+    np.matmul,
+    (_by_left, _by_right),
+    (lambda t, y, a, b: matmul(t, b), lambda t, y, a, b: matmul(a, t)),
+    flow=("G {1}ᵀ", "{0}ᵀ G"),
+    label="@",
+    text="{} @ {}",
+    latex=r"{} \, {}",
+    domain="the last axis of the first as long as the last but one of the second (an array of one axis has only that)",
+)
+
+
+# ---- reductions; `axis` is a tuple, and None for all axes
+
+
+def _kept(x: Any, like: Any, axis: Any, keepdims: bool) -> Any:
+    """What came out of a reduction, with the axes that it lost as axes of length 1."""
+    if keepdims:
+        return x
+    to = tuple(1 if axis is None or i in axis else n for i, n in enumerate(shape(like)))
+    return x if shape(x) == to else reshape.given(to=to)(x)
+
+
+def _spread(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    return broadcast_to.given(to=shape(x))(_kept(g, x, axis, keepdims))
+
+
+def count(x: Any, axis: Any) -> int:
+    """How many numbers a reduction of `x` makes into one."""
+    return math.prod(n for i, n in enumerate(shape(x)) if axis is None or i in axis)
+
+
+def _mean_spread(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    return _spread(mul(g, 1.0 / max(count(x, axis), 1)), y, x, axis, keepdims)
+
+
+def _hits(y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    """For each number its share in the extreme one: equal shares where several are as large."""
+    hit = equal(x, _kept(y, x, axis, keepdims))
+    return div(hit, total.given(axis=axis, keepdims=True)(hit))
+
+
+def _to_extreme(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    return mul(_kept(g, x, axis, keepdims), _hits(y, x, axis, keepdims))
+
+
+def _of_extreme(t: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    return total.given(axis=axis, keepdims=keepdims)(mul(t, _hits(y, x, axis, keepdims)))
+
+
+def _others(x: Any, axis: Any) -> Any:
+    """For each number the product of all others: of those before it times those behind it, right at a 0 too."""
+    axes = tuple(range(len(shape(x)))) if axis is None else axis
+    rest = tuple(i for i in range(len(shape(x))) if i not in axes)
+    order = (*rest, *axes)
+    moved = transpose.given(axes=order)(x)
+    n = count(x, axes)
+    flat = reshape.given(to=(math.prod(shape(x)[i] for i in rest), n))(moved)
+    ones = np.ones((shape(flat)[0], 1), dtype(x))
+    back = index.given(key=(slice(None), slice(None, None, -1)))
+    before = []
+    for one in (flat, back(flat)):
+        product = concatenate.given(axis=1)(ones, index.given(key=(slice(None), slice(0, max(n - 1, 0))))(one))
+        step = 1
+        while step < n:  # each round doubles how far back a product reaches
+            ahead = broadcast_to.given(to=(shape(flat)[0], step))(ones)
+            product = mul(product, concatenate.given(axis=1)(
+                ahead, index.given(key=(slice(None), slice(0, n - step)))(product)))  # fmt: skip
+            step *= 2
+        before.append(product)
+    both = index.given(key=(slice(None), slice(0, n)))(mul(before[0], back(before[1])))
+    again = reshape.given(to=tuple(shape(x)[i] for i in order))(both)
+    return transpose.given(axes=tuple(map(order.index, range(len(order)))))(again)
+
+
+def _by_others(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    return mul(_kept(g, x, axis, keepdims), _others(x, axis))
+
+
+def _exponentials(x: Any, axis: Any) -> tuple[Any, Any]:
+    """The largest number, and the exponentials of all less that, which cannot overflow."""
+    top = np.maximum.reduce(x, axis=axis, keepdims=True, initial=-math.inf)
+    return top, np.exp(np.subtract(x, np.where(np.isfinite(top), top, 0.0).astype(top.dtype)))
+
+
+def _logsumexp(x: Any, axis: Any, keepdims: bool) -> Any:
+    top, small = _exponentials(x, axis)
+    with np.errstate(divide="ignore"):  # the sum of no numbers, or of zeros alone, has the logarithm -inf
+        out = np.log(np.add.reduce(small, axis=axis, keepdims=True)) + np.where(np.isfinite(top), top, 0.0)
+    out = out.astype(dtype(x), copy=False)
+    return out if keepdims else out.reshape([n for i, n in enumerate(x.shape) if axis is not None and i not in axis])
+
+
+def _softmax(x: Any, axis: Any) -> Any:
+    small = np.subtract(x, np.maximum.reduce(x, axis=axis, keepdims=True, initial=-math.inf))
+    np.exp(small, out=small)
+    return np.divide(small, np.add.reduce(small, axis=axis, keepdims=True), out=small)
+
+
+def _log_softmax(x: Any, axis: Any) -> Any:
+    out = np.subtract(x, np.maximum.reduce(x, axis=axis, keepdims=True, initial=-math.inf))
+    return np.subtract(out, np.log(np.add.reduce(np.exp(out), axis=axis, keepdims=True)), out=out)
+
+
+def _reduction(text: str) -> Callable[..., dict[str, str]]:
+    def spelled(axis: Any, keepdims: bool = True) -> dict[str, str]:
+        one = axis[0] if axis is not None and len(axis) == 1 else axis
+        return {"text": f"{text}({{}})" if axis is None else f"{text}({{}}, axis={one})"}
+
+    return spelled
+
+
+# fmt: off
+total: Primitive = row("sum", lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims), (_spread,),
+                       flow=("G, repeated",), label="Σ", latex=r"\sum {}", spelled=_reduction("sum"))
+mean: Primitive = row("mean", lambda x, axis, keepdims: np.mean(x, axis=axis, keepdims=keepdims), (_mean_spread,),
+                      flow=("G / n, repeated",), spelled=_reduction("mean"))
+largest = row("max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims), (_to_extreme,), (_of_extreme,),
+              flow=("G at the largest, else 0",), spelled=_reduction("max"), domain="at least one number")
+smallest = row("min", lambda x, axis, keepdims: np.min(x, axis=axis, keepdims=keepdims), (_to_extreme,), (_of_extreme,),
+               flow=("G at the smallest, else 0",), spelled=_reduction("min"), domain="at least one number")
+product = row("prod", lambda x, axis, keepdims: np.prod(x, axis=axis, keepdims=keepdims), (_by_others,),
+              (lambda t, y, x, axis, keepdims: total.given(axis=axis, keepdims=keepdims)(mul(t, _others(x, axis))),),
+              flow=("G · product of the others",), label="∏", latex=r"\prod {}", spelled=_reduction("prod"))
+softmax: Primitive = row(
+    "softmax", _softmax,
+    (lambda g, y, x, axis: mul(y, sub(g, total.given(axis=axis, keepdims=True)(mul(g, y)))),),
+    (lambda t, y, x, axis: mul(y, sub(t, total.given(axis=axis, keepdims=True)(mul(t, y)))),),
+    flow=("Y ⊙ (G − Σ G ⊙ Y)",), spelled=_reduction("softmax"))
+log_softmax: Primitive = row(
+    "log_softmax", _log_softmax,
+    (lambda g, y, x, axis: sub(g, mul(exp(y), total.given(axis=axis, keepdims=True)(g))),),
+    (lambda t, y, x, axis: sub(t, total.given(axis=axis, keepdims=True)(mul(exp(y), t))),),
+    flow=("G − softmax · Σ G",), spelled=_reduction("log_softmax"))
+logsumexp: Primitive = row(
+    "logsumexp", _logsumexp,
+    (lambda g, y, x, axis, keepdims: mul(_kept(g, x, axis, keepdims), softmax.given(axis=axis)(x)),),
+    (lambda t, y, x, axis, keepdims: total.given(axis=axis, keepdims=keepdims)(
+        mul(t, softmax.given(axis=axis)(x))),),
+    flow=("G · softmax",), spelled=_reduction("logsumexp"))
+# fmt: on
+
+
+def fitted(contribution: Any, x: Any) -> Any:
+    """What flows back to `x`, in the shape and dtype of `x`: here, and only here, broadcasting is undone."""
+    data = x._data
+    if type(data) is float:
+        if not hasattr(contribution, "_data"):
+            return float(np.add.reduce(contribution, axis=None)) if shape(contribution) else float(contribution)
+        if type(contribution._data) is float:
+            return contribution
+        return item.given(at=())(sum_to.given(to=())(contribution))
+    if shape(contribution) != data.shape:
+        smaller = len(shape(contribution)) < data.ndim
+        contribution = (broadcast_to if smaller else sum_to).given(to=data.shape)(contribution)
+    if dtype(contribution) != data.dtype:
+        contribution = cast.given(to=data.dtype)(contribution)
+    return contribution
+
+
+ADDITIVE = (add, sub)

@@ -1,0 +1,442 @@
+"""The array node: a NumPy array that remembers how it was computed."""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from . import array_functions as functions
+from . import primitives, structural
+from .array_functions import as_array, axes_of, operand, reduce
+from .errors import GraphCutError, InputError, InteriorError, ShapeError, shown, spell
+from .node import Node
+from .operators import Arithmetic
+from .order import EMPTY
+from .primitive import Primitive, silent, watchers
+
+_new = object.__new__
+NUMBERS = (int, float, np.floating, np.integer, np.bool_)
+# What no number is, in an operator; anything else that is unknown may have an operator of its own.
+FOREIGN = (str, bytes, bytearray, dict, set, frozenset, complex, type(None))
+
+
+def _operand(x: Any) -> Any:
+    """What stands beside a tensor in an operator: a node, a float, or an array; NotImplemented for anything else."""
+    if isinstance(x, (Node, np.ndarray, list, tuple, *NUMBERS)):
+        return x if isinstance(x, (Node, float)) else Tensor.constant(x)
+    if isinstance(x, FOREIGN):
+        raise InputError(f"a Tensor computes with numbers and arrays, not with {shown(x)}")
+    return NotImplemented
+
+
+def _operator(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """An operator and its reflection; with a tensor or a number beside it spelled out, worth 2 times and more."""
+    rule = row.array
+
+    def method(self: Tensor, other: Any) -> Any:
+        kind = type(other)
+        if kind is Tensor:
+            data, needs = other._data, self.requires_grad or other.requires_grad
+        elif kind is float or kind is int:
+            data = other = float(other)
+            needs = self.requires_grad
+        else:
+            return _by_table(row, self, other)
+        if silent or watchers:
+            return row(self, other)
+        out = _new(Tensor)
+        try:
+            out._data = rule(self._data, data)
+        except Exception:
+            return row(self, other)  # which says what is wrong
+        out.prim, out.a, out.b, out.requires_grad = row, self, other, needs
+        out.grad = out.mark = out.name = None
+        return out
+
+    def reflected(self: Tensor, other: Any) -> Any:
+        other = _operand(other)
+        return NotImplemented if other is NotImplemented else row(other, self)
+
+    return method, reflected
+
+
+def _by_table(row: Primitive, x: Any, other: Any) -> Any:
+    other = _operand(other)
+    return NotImplemented if other is NotImplemented else row(x, other)
+
+
+class Tensor(Arithmetic, rank=1):
+    """An array in a computation graph.
+
+    Operators and functions on it give new Tensors, with NumPy's broadcasting; `backward` on a result fills the `grad`
+    of the tensors below that require one. Operations on a Value and a Tensor, or on an array and a Tensor, give
+    Tensors; `mg.stack` and `unbind` lead from Values to Tensors and back.
+
+    Parameters
+    ----------
+    data : array_like
+        Numbers, which are copied: float64, or float32 where they are that already. An `InputError` for complex
+        numbers, objects and text, a `ShapeError` for rows of different lengths.
+    requires_grad : bool
+        Whether backward passes give it a gradient. Nothing is computed for a tensor that needs none.
+    name : str, optional
+        What messages and drawings call it; `label` is the same.
+
+    Examples
+    --------
+    >>> X, W = Tensor([[1, 2], [3, 4]], name="X"), Tensor([[1], [-1]], requires_grad=True, name="W")
+    >>> loss = ((X @ W) ** 2).sum()
+    >>> loss.backward()
+    >>> loss.item(), W.grad.tolist(), X.grad
+    (2.0, [[-8.0], [-12.0]], None)
+    """
+
+    __slots__ = ("requires_grad",)
+
+    def __init__(
+        self, data: Any, requires_grad: bool = False, name: str | None = None, *, label: str | None = None
+    ) -> None:
+        if isinstance(data, Tensor) and data.prim is None:
+            data = data._data  # a leaf is no part of a graph that could be cut
+        if not isinstance(requires_grad, (bool, np.bool_)):
+            raise InputError(f"requires_grad is True or False, not {shown(requires_grad)}")
+        self._data = as_array(data)
+        self.requires_grad = bool(requires_grad)
+        self.name = label if name is None else name
+        self.a = self.b = EMPTY
+        self.grad = self.mark = self.prim = None
+
+    @staticmethod
+    def constant(x: Any) -> Any:
+        """A plain operand as a graph keeps it: a number as a float, an array as a leaf that needs no gradient."""
+        if isinstance(x, NUMBERS) and not isinstance(x, np.generic):
+            try:
+                return float(x)
+            except OverflowError:
+                raise InputError("an integer that is too large for a float") from None
+        return float(x) if isinstance(x, np.generic) and isinstance(x, NUMBERS) else Tensor(x)
+
+    @staticmethod
+    def settle(node: Any) -> None:
+        """Say whether a new node needs a gradient: if one of its operands does."""
+        node.requires_grad = any(type(x) is not float and x.requires_grad for x in node.operands)
+
+    @property
+    def label(self) -> str:
+        """Another word for the name; the empty string where there is none."""
+        return self.name or ""
+
+    @label.setter
+    def label(self, name: str | None) -> None:
+        self.name = name
+
+    @property
+    def data(self) -> np.ndarray[Any, Any]:
+        """The numbers. Those of a leaf can be set, also in place; those of a computed tensor are read-only."""
+        if self.prim is None:
+            return self._data  # type: ignore[no-any-return]
+        view = np.asarray(self._data).view()
+        view.flags.writeable = False
+        return view
+
+    @data.setter
+    def data(self, x: Any) -> None:
+        if self.prim is not None:
+            raise InteriorError(f"{spell(self)} is computed: set the data of its inputs and compute it again")
+        if x is self._data:  # as `p.data -= 0.1 * p.grad` ends
+            return
+        found = as_array(x, self._data.dtype)
+        if found.shape != self._data.shape:
+            raise ShapeError(f"data of shape {found.shape} for {spell(self)}, of shape {self.shape}: make a new Tensor")
+        self._data = found
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The length of each axis."""
+        return self._data.shape  # type: ignore[no-any-return]
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return self._data.ndim  # type: ignore[no-any-return]
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+        return int(self._data.size)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its numbers: float64 or float32."""
+        return self._data.dtype  # type: ignore[no-any-return]
+
+    def item(self) -> float:
+        """The number of a tensor that holds one, as a float."""
+        if self._data.size != 1:
+            raise ShapeError(f"item() of {spell(self)}, of shape {self.shape}: it is of one number")
+        return float(self._data.item())
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """A copy of the numbers, outside of the graph."""
+        return np.array(self._data)
+
+    def tolist(self) -> Any:
+        """The numbers as nested lists of floats."""
+        return self._data.tolist()
+
+    def detach(self) -> Tensor:
+        """A leaf with a copy of the numbers, through which no gradient flows."""
+        return Tensor(np.array(self._data))
+
+    # ---- operators
+
+    __add__, _radd = _operator(primitives.add)
+    __sub__, __rsub__ = _operator(primitives.sub)
+    __mul__, __rmul__ = _operator(primitives.mul)
+    __truediv__, __rtruediv__ = _operator(primitives.div)
+    __pow__, __rpow__ = _operator(primitives.pow)
+    __matmul__, __rmatmul__ = _operator(structural.matmul)
+
+    def relu(self) -> Any:
+        """``relu(self)``, as a new node."""
+        return primitives.relu.bind(Tensor, (self,))
+
+    def __bool__(self) -> bool:
+        if self._data.size != 1:
+            raise InputError(
+                f"{spell(self)}, of shape {self.shape}, is neither true nor false: use .data.any() or .data.all()"
+            )
+        return bool(self._data)
+
+    # ---- shapes
+
+    @property
+    def T(self) -> Any:  # noqa: N802
+        """The tensor with its axes in reverse order: the transposed matrix."""
+        return self.transpose()
+
+    def transpose(self, *axes: Any) -> Any:
+        """The tensor with its axes in another order, as in NumPy; by default reversed."""
+        given = axes[0] if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))) else axes or None
+        order = tuple(range(self.ndim))[::-1] if given is None else axes_of(self, tuple(given), "transpose")
+        if len(order) != self.ndim:
+            raise ShapeError(
+                f"transpose of {spell(self)}, of shape {self.shape}, to the axes {given}: name all {self.ndim}, or use "
+                "swapaxes for two of them"
+            )
+        return structural.transpose.given(axes=order)(self)
+
+    def swapaxes(self, a: int, b: int) -> Any:
+        """The tensor with two axes exchanged."""
+        i, j = axes_of(self, a, "swapaxes") + axes_of(self, b, "swapaxes")
+        order = list(range(self.ndim))
+        order[i], order[j] = j, i
+        return structural.transpose.given(axes=tuple(order))(self)
+
+    def reshape(self, *shape: Any) -> Any:
+        """The same numbers in another shape; one length may be -1, and follows from the others."""
+        given = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+        try:
+            to = tuple(operator.index(n) for n in given)
+        except TypeError:
+            raise InputError(f"reshape of {spell(self)} to {shown(given)}: a shape is made of whole numbers") from None
+        known = 1
+        for n in to:
+            known *= n if n != -1 else 1
+        if to.count(-1) == 1 and known > 0 and self.size % known == 0:
+            to = tuple(self.size // known if n == -1 else n for n in to)
+        if min(to, default=0) < 0:
+            raise ShapeError(f"reshape of {spell(self)}, of shape {self.shape}, to {to}: {self.size} numbers do not fit")
+        return structural.reshape.given(to=to)(self)
+
+    def flatten(self) -> Any:
+        """All numbers along one axis."""
+        return self.reshape(-1) if self.size else self.reshape(0)
+
+    def squeeze(self, axis: Any = None) -> Any:
+        """The tensor without axes of length 1: all of them, or those that are named."""
+        gone = [i for i, n in enumerate(self.shape) if n == 1] if axis is None else axes_of(self, axis, "squeeze")
+        if any(self.shape[i] != 1 for i in gone):
+            raise ShapeError(f"squeeze of {spell(self)}, of shape {self.shape}, along axis {axis}: its length is not 1")
+        return self.reshape(tuple(n for i, n in enumerate(self.shape) if i not in gone))
+
+    def unsqueeze(self, axis: int) -> Any:
+        """The tensor with a new axis of length 1 at that place."""
+        [where] = axes_of(self, axis, "unsqueeze", new=1)
+        return self.reshape((*self.shape[:where], 1, *self.shape[where:]))
+
+    def broadcast_to(self, shape: Any) -> Any:
+        """The tensor repeated to a larger shape, by NumPy's rule."""
+        try:
+            to = tuple(operator.index(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
+            fits = np.broadcast_shapes(self.shape, to) == to
+        except TypeError:
+            raise InputError(f"broadcast_to {shown(shape)}: a shape is made of whole numbers") from None
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ShapeError(f"{spell(self)}, of shape {self.shape}, does not broadcast to {shape}")
+        return structural.broadcast_to.given(to=to)(self)
+
+    def __getitem__(self, key: Any) -> Any:
+        parts = tuple(map(_index, key if isinstance(key, tuple) else (key,)))
+        return structural.index.given(key=parts)(self)
+
+    def __setitem__(self, key: Any, x: Any) -> None:
+        if self.prim is not None or self.requires_grad:
+            raise InteriorError(
+                f"{spell(self)} is part of a graph, which would not know of the change: compute a new tensor with "
+                "mg.where, or set .data of a leaf between two passes"
+            )
+        try:
+            self._data[key if not isinstance(key, tuple) else tuple(map(_index, key))] = as_array(x)
+        except (ValueError, IndexError, TypeError) as error:
+            raise ShapeError(f"{spell(self)}, of shape {self.shape}: {error}") from None
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise ShapeError(f"{spell(self)} is one number, and has no length")
+        return int(self.shape[0])
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.ndim:
+            raise ShapeError(f"{spell(self)} is one number: there is nothing to go through")
+        return (self[i] for i in range(len(self)))
+
+    unbind = functions.unbind
+    split = functions.split
+
+    # ---- reductions
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """The sum of the numbers: of all, or along an axis or several."""
+        return reduce(structural.total, self, axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """The mean of the numbers: of all, or along an axis or several."""
+        return reduce(structural.mean, self, axis, keepdims=keepdims)
+
+    def var(self, axis: Any = None, keepdims: bool = False, correction: float = 0) -> Any:
+        """The variance, as in NumPy: the mean square distance from the mean; with ``correction=1`` that over n - 1."""
+        spread = self - self.mean(axis, keepdims=True)
+        n = structural.count(self, None if axis is None else axes_of(self, axis, "var"))
+        if not isinstance(correction, NUMBERS) or not correction < max(n, 1):
+            raise InputError(f"var of {n} numbers with correction {shown(correction)}: it has to be a smaller number")
+        found = (spread * spread).mean(axis, keepdims)
+        return found * (n / (n - float(correction))) if correction else found
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """The largest number; where several are, each gets an equal share of the gradient."""
+        return reduce(structural.largest, self, axis, keepdims=keepdims)
+
+    def min(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """The smallest number; where several are, each gets an equal share of the gradient."""
+        return reduce(structural.smallest, self, axis, keepdims=keepdims)
+
+    def prod(self, axis: Any = None, keepdims: bool = False) -> Any:
+        """The product of the numbers; its derivatives are right at zeros too."""
+        return reduce(structural.product, self, axis, keepdims=keepdims)
+
+    logsumexp, softmax, log_softmax = functions.logsumexp, functions.softmax, functions.log_softmax
+
+    # ---- gradients
+
+    def backward(self, gradient: Any = None) -> None:
+        """Fill `grad` with the derivative of this tensor, times `gradient`, by every tensor and Value below it.
+
+        Leaves add it to what they hold, until their `grad` is set back to None; nodes in between hold the last pass
+        only. A pass that fails leaves every leaf as it was.
+
+        Parameters
+        ----------
+        gradient : array_like, optional
+            In the shape of the tensor; only a tensor of one number can do without, for which it is 1.
+        """
+        if not self.requires_grad:
+            raise InputError(
+                f"nothing below {spell(self)} needs a gradient: make a leaf with Tensor(..., requires_grad=True), "
+                "outside of mg.no_grad()"
+            )
+        if gradient is None:
+            if self._data.size != 1:
+                raise ShapeError(
+                    f"backward() of {spell(self)}, of shape {self.shape}: it starts from one number, such as "
+                    ".sum() or .mean(), or needs a gradient of that shape"
+                )
+            seed = self.seed()
+        else:
+            seed = self.as_gradient(gradient)
+        self.flow_back(seed)
+
+    def as_gradient(self, x: Any) -> Any:  # noqa: D102
+        found = as_array(x._data if isinstance(x, Node) else x, self._data.dtype)
+        if found.shape != self.shape:
+            raise ShapeError(f"a gradient of shape {found.shape} for {spell(self)}, of shape {self.shape}")
+        return found
+
+    def collect(self, gradient: Any) -> Any:
+        """What `grad` becomes with what a backward pass brought: an array that no other node has."""
+        self.mark = None
+        if self.grad is None:
+            shared = type(gradient) is not np.ndarray or gradient.base is not None or sys.getrefcount(gradient) > 3
+            return np.array(gradient) if shared else gradient
+        if np.shape(self.grad) != gradient.shape:
+            raise ShapeError(
+                f"the grad of {spell(self)} was set to shape {np.shape(self.grad)}, and its own is {self.shape}"
+            )
+        return self.grad + gradient
+
+    # ---- NumPy and Python
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        if self.requires_grad:
+            raise GraphCutError(
+                f"an array of {spell(self)} would cut it out of the graph: use functions of microgad, or .numpy() "
+                "where only the numbers are wanted"
+            )
+        return np.array(self._data, dtype)
+
+    def __repr__(self) -> str:
+        name = f", name={self.name!r}" if self.name else ""
+        needs = ", requires_grad=True" if self.requires_grad and self.prim is None else ""
+
+        def numbers(x: Any) -> str:
+            return "None" if x is None else np.array2string(np.asarray(x), threshold=50, edgeitems=2, prefix=" " * 12)
+
+        return f"{type(self).__name__}(data={numbers(self._data)}, grad={numbers(self.grad)}{needs}{name})"
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return repr(self)
+        return format(self.item(), spec)
+
+
+def _index(k: Any) -> Any:
+    """A part of an index, as a row keeps it: an array copied, so that nobody changes it later."""
+    if isinstance(k, Node):
+        raise InputError(f"an index is a whole number, a slice or an array of them, not {shown(k)}: take .data")
+    if k is None or k is Ellipsis:
+        return k
+    if isinstance(k, slice):
+        try:
+            return slice(*(None if x is None else operator.index(x) for x in (k.start, k.stop, k.step)))
+        except TypeError:
+            raise InputError(f"a slice is made of whole numbers, not {shown(k)}") from None
+    if isinstance(k, (list, tuple, np.ndarray)):
+        try:
+            found = np.array(k, dtype=int) if isinstance(k, (list, tuple)) and not len(k) else np.array(k)
+        except ValueError:
+            raise ShapeError(f"an index of rows of different lengths: {shown(k)}") from None
+        if found.dtype.kind not in "biu":
+            raise InputError(f"an index is made of whole numbers or of True and False, not of {shown(k)}")
+        return found
+    if isinstance(k, (bool, np.bool_)):
+        return np.array(k)
+    try:
+        return operator.index(k)
+    except TypeError:
+        raise InputError(f"an index is a whole number, a slice or an array of them, not {shown(k)}") from None
