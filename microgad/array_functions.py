@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -18,27 +20,57 @@ def as_array(x: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
     """Numbers as an array of a tensor's own: float64, or float32 where they are that already."""
     if isinstance(x, Node) or (isinstance(x, (list, tuple)) and _has_node(x)):
         raise GraphCutError(
-            f"an array of {shown(x)} would cut the graph: mg.stack joins Values and Tensors with their gradients, "
+            f"an array of {_said(x)} would cut the graph: mg.stack joins Values and Tensors with their gradients, "
             ".data or .detach() gives the numbers alone"
         )
+    if isinstance(x, np.ma.MaskedArray):
+        raise InputError(f"a Tensor has no mask as {shown(x)} has: take .filled(0.0), and multiply by ~x.mask")
     try:
         found = np.array(x)
     except (ValueError, TypeError, OverflowError) as error:
-        if isinstance(x, (list, tuple)):
-            raise ShapeError(f"rows of different lengths are no array: {shown(x)}; pad them, or keep a list") from None
-        raise InputError(f"a Tensor holds numbers, not {shown(x)}: {error}") from None
-    if found.dtype.kind not in "biuf" or (isinstance(x, (list, tuple)) and found.dtype.kind == "b" and not found.size):
-        whole = found.dtype.kind == "O" and all(isinstance(one, int) for one in found.flat)
-        why = "integers too large for a float" if whole else f"dtype {found.dtype}"
-        advice = "take .real and .imag apart" if found.dtype.kind == "c" else "convert it with np.asarray(x, float)"
-        raise InputError(f"a Tensor holds real numbers, not {shown(x)} ({why}); {advice}")
+        if not isinstance(x, (list, tuple)):
+            raise InputError(f"a Tensor holds numbers, not {shown(x)}: {error}") from None
+        if "maximum number of dimension" in str(error):
+            raise ShapeError(f"more axes than an array can have: {shown(x)}") from None
+        raise ShapeError(f"rows of different lengths are no array: {shown(x)}; pad them, or keep a list") from None
+    if found.dtype.kind not in "biuf" or isinstance(x, bytearray):
+        raise InputError(f"a Tensor holds real numbers, not {shown(x)}{_advice(x, found)}")
     if dtype is None:
         dtype = found.dtype if found.dtype == np.float32 else np.float64
     return found.astype(dtype, copy=False)
 
 
 def _has_node(x: Any) -> bool:
-    return any(isinstance(y, Node) or (isinstance(y, (list, tuple)) and _has_node(y)) for y in x)
+    try:
+        return any(isinstance(y, Node) or (isinstance(y, (list, tuple)) and _has_node(y)) for y in x)
+    except RecursionError:
+        raise ShapeError(f"a {type(x).__name__} that is nested too deeply, or holds itself, is no array") from None
+
+
+def _said(x: Any) -> str:
+    """A node, or what holds one, in a message."""
+    return f"the {type(x).__name__} {spell(x)}" if isinstance(x, Node) else shown(x)
+
+
+def _advice(x: Any, found: np.ndarray[Any, Any]) -> str:
+    """Why these are no real numbers, and what makes them such."""
+    kind = found.dtype.kind
+    if kind == "O" and found.size and all(isinstance(one, int) for one in found.flat):
+        small = all(abs(one) < 2**1023 for one in found.flat)
+        return "; convert it with np.asarray(x, float)" if small else ": an integer is too large for a float"
+    if isinstance(x, (set, frozenset, dict)) or hasattr(x, "__next__"):
+        return "; make a list of it"
+    said = {
+        "c": "take .real and .imag apart",
+        "U": "convert text with np.asarray(x, float)",
+        "S": "convert text with np.asarray(x, float)",
+        "M": "subtract a date and divide by np.timedelta64(1, 'D')",
+        "m": "divide by a unit such as np.timedelta64(1, 's')",
+        "V": "take a field of it, such as x['name']",
+        "O": "if all are numbers, convert it with np.asarray(x, float)" if found.size > 1 else "",
+    }.get(kind, "")
+    of = f" (dtype {found.dtype})" if isinstance(x, (np.ndarray, list, tuple)) else ""
+    return of + (f"; {said}" if said else "")
 
 
 def operand(x: Any) -> Any:
@@ -64,6 +96,14 @@ def axes_of(x: Any, axis: Any, what: str, *, new: int = 0) -> tuple[int, ...]:
     return found
 
 
+def axis_of(x: Any, axis: Any, what: str, *, new: int = 0) -> int:
+    """One axis, counted from 0."""
+    found = axes_of(x, axis, what, new=new)
+    if isinstance(axis, (tuple, list)):
+        raise InputError(f"{what} along axis {shown(axis)}: it is along one axis, a whole number")
+    return found[0]
+
+
 def reduce(row: Any, x: Any, axis: Any, **params: Any) -> Any:
     """A reduction along `axis`, None for all."""
     x = operand(x)
@@ -75,6 +115,8 @@ def reduce(row: Any, x: Any, axis: Any, **params: Any) -> Any:
 
 def _sequence(parts: Any, what: str) -> list[Any]:
     if isinstance(parts, Node) or (isinstance(parts, np.ndarray) and parts.ndim) or isinstance(parts, (list, tuple)):
+        if isinstance(parts, Node) and not shape(parts):
+            raise ShapeError(f"{what} takes a list of arrays, not {spell(parts)}, which is one number")
         found = [parts[i] for i in range(len(parts))] if not isinstance(parts, (list, tuple)) else list(parts)
         if not found:
             raise ShapeError(f"{what} of nothing: it needs at least one array")
@@ -104,7 +146,7 @@ def concatenate(arrays: Sequence[Any], axis: int = 0) -> Any:
     Tensor(data=[1. 2. 3.], grad=None)
     """
     parts = [operand(x) for x in _sequence(arrays, "concatenate")]
-    return rows.concatenate.given(axis=axes_of(parts[0], axis, "concatenate")[0])(*parts)
+    return rows.concatenate.given(axis=axis_of(parts[0], axis, "concatenate"))(*parts)
 
 
 def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
@@ -133,7 +175,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     listed = _sequence(arrays, "stack")
     parts = [stack(x) if isinstance(x, (list, tuple)) and _has_node(x) else x for x in listed]
     parts = [x if isinstance(x, Node) or type(x) is float else operand(x) for x in parts]
-    return rows.stack.given(axis=axes_of(parts[0], axis, "stack", new=1)[0])(*parts)
+    return rows.stack.given(axis=axis_of(parts[0], axis, "stack", new=1))(*parts)
 
 
 def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ...]:
@@ -155,7 +197,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ..
     (array([1., 2.]), array([3., 4.]))
     """
     x = operand(x)
-    [where] = axes_of(x, axis, "split")
+    where = axis_of(x, axis, "split")
     n = shape(x)[where]
     try:
         listed = isinstance(sections, (list, tuple, np.ndarray))
@@ -193,7 +235,7 @@ def unbind(x: Any, axis: int = 0) -> tuple[Any, ...]:
     array([3., 2.])
     """
     x = operand(x)
-    [where] = axes_of(x, axis, "unbind")
+    where = axis_of(x, axis, "unbind")
     if len(shape(x)) == 1:
         row, ahead = (rows.item if isinstance(x, Node) else rows.index), ()
     else:
@@ -268,6 +310,10 @@ def _cooled(x: Any, temperature: Any) -> Any:
     x = operand(x)
     if isinstance(temperature, Node):
         return x / temperature
-    if not isinstance(temperature, (int, float, np.floating, np.integer)) or not temperature > 0:
+    try:
+        number = float(temperature) if isinstance(temperature, Real) else math.nan
+    except (OverflowError, TypeError):  # an integer of 400 digits; a number of seconds
+        number = math.nan
+    if not number > 0:
         raise InputError(f"a temperature is a number above 0, not {shown(temperature)}")
-    return x if temperature == 1 else x / float(temperature)
+    return x if number == 1 else x / number

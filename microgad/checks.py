@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .autodiff import adjoints, grad
+from .autodiff import adjoints
 from .errors import DomainError, GradCheckError, InputError, shown
 from .node import Node
 from .primitive import Primitive
 from .primitives import identity
+from .transforms import grad
 from .value import Value
 
 HALF_UNIT = 2.0**-53  # how far rounding moves a number, relative to it

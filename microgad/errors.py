@@ -68,15 +68,26 @@ def spell(x: Any, depth: int = 2) -> str:
     if getattr(x, "name", None):
         return str(x.name)
     if prim is None:
-        data = getattr(x, "_data", x)
-        return repr(data) if not getattr(data, "ndim", 0) or data.size <= 3 else "an array"
+        return _plain(getattr(x, "_data", x))
     if depth == 0:
         return "…"
     return _fill(prim.text, [spell(operand, depth - 1) for operand in x.operands])
 
 
+def _plain(data: Any) -> str:
+    """A number, or up to three of them, as they are written; more are an array."""
+    if isinstance(data, float):
+        return repr(float(data))
+    if not hasattr(data, "dtype"):
+        return repr(data) if type(data) is int and -(10**20) < data < 10**20 else shown(data)
+    few = getattr(data, "shape", None) in ((), (0,), (1,), (2,), (3,)) and hasattr(data, "tolist")
+    return repr(data.tolist()) if few else "an array"
+
+
 def _fill(template: str, texts: Sequence[str]) -> str:
     """A row's template with its operands' texts, in parentheses wherever one could be misread."""
+    if template.count("{}") == 1 < len(texts):  # of any number of operands
+        texts = [", ".join([*texts[:3], "…"][: len(texts)])]
     safe = "(" in template or template == "{}"
     misread = [" " in x or (i == 0 and x.startswith("-")) for i, x in enumerate(texts)]
     return template.format(*(f"({x})" if bad and not safe else x for x, bad in zip(texts, misread, strict=True)))
@@ -105,8 +116,8 @@ def misfit(row: Any, operands: Sequence[Any], data: Sequence[Any], error: Except
     given += f" and {len(operands) - 4} more" if len(operands) > 4 else ""
     params = ", ".join(f"{name}={value}" for name, value in row.params.items())
     says = f"{row.name}{f' with {params:.80}' if params else ''} of {given or 'nothing'}"
-    if any(getattr(y, "dtype", None) is not None and y.dtype.kind not in "biufc" for y in data):
-        return InputError(f"{says}: it is of numbers")
+    if strange := [y.dtype for y in data if getattr(getattr(y, "dtype", None), "kind", "f") not in tuple("biufc")]:
+        return InputError(f"{says}: it is of numbers, not of dtype {strange[0]}")
     if row.partials and not isinstance(error, ArithmeticError):
         shapes = [getattr(y, "shape", ()) for y in data]
         longest = max(map(len, shapes))
@@ -127,8 +138,8 @@ def at(operands: Sequence[Any], data: Sequence[Any]) -> str:
     """The numbers of the operands by name, for the end of a sentence; nothing where they name themselves."""
     pairs = dict(zip(map(spell, operands), data, strict=True))
     given = ", ".join(
-        f"{text} {kind(number)}" if getattr(number, "ndim", 0) else f"{text} = {number!r}"
+        f"{text} {kind(number)}" if getattr(number, "ndim", 0) else f"{text} = {_plain(number)}"
         for text, number in pairs.items()
-        if text != repr(number)
+        if text != _plain(number)
     )
     return f" at {given}" if given else ""

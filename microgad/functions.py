@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from . import primitives as rows
-from .errors import InputError
+from .errors import InputError, shown
 
 
 def exp(x: Any) -> Any:
@@ -279,11 +279,11 @@ def gelu(x: Any, approximate: str = "none") -> Any:
     >>> round(mg.gelu(1.0), 6), round(mg.gelu(1.0, approximate="tanh"), 6)
     (0.841345, 0.841192)
     """
+    if not isinstance(approximate, str) or approximate not in ("none", "tanh"):
+        raise InputError(f"gelu is exact, approximate='none', or approximate='tanh', not {shown(approximate)}")
     if approximate == "none":
         return rows.gelu(x)
-    if approximate == "tanh":
-        return 0.5 * x * (1.0 + rows.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * x * x))))
-    raise InputError(f"gelu is exact, approximate='none', or approximate='tanh', not {approximate!r}")
+    return 0.5 * x * (1.0 + rows.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * x * x))))
 
 
 def leaky_relu(x: Any, negative_slope: Any = 0.01) -> Any:

@@ -9,10 +9,13 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import count, islice
 from typing import Any
 
+import numpy as np
+
 from .errors import InputError, shown, spell
 from .node import Node
 
 DIGITS = 6  # significant, of a number that is shown
+FEW, DIGITS_OF_MANY = 12, 4  # an array of so many numbers is written out, with fewer digits
 
 
 class Text(str):
@@ -23,8 +26,36 @@ class Text(str):
 
 
 def number(x: Any, digits: int = DIGITS) -> str:
-    """A number as people read it, with so many significant digits; a dash where there is none."""
-    return "–" if x is None else f"{x:.{digits}g}"
+    """A number as people read it, with so many significant digits; a dash where there is none.
+
+    A small array as nested lists; of a large one the smallest and the largest number.
+    """
+    if x is None:
+        return "–"
+    if isinstance(x, (float, int)):
+        return f"{x:.{digits}g}"
+    found = np.asarray(x)
+    if found.dtype.kind not in "biuf":
+        return shown(x)
+    if found.size == 1:
+        return _nested(found.tolist(), digits)
+    digits = min(digits, DIGITS_OF_MANY)
+    return _nested(found.tolist(), digits) if found.size <= FEW else _extent(found, digits)
+
+
+def _nested(x: Any, digits: int) -> str:
+    return f"[{', '.join(_nested(part, digits) for part in x)}]" if isinstance(x, list) else f"{x:.{digits}g}"
+
+
+def _extent(x: np.ndarray[Any, Any], digits: int) -> str:
+    """Between which numbers those of an array lie, and how many are none."""
+    some = x[x == x]
+    if not some.size:
+        return "all nan"
+    low, high = f"{some.min():.{digits}g}", f"{some.max():.{digits}g}"
+    if some.size < x.size:
+        return f"{low} … {high}, {x.size - some.size:,} nan"
+    return f"all {low}" if low == high else f"{low} … {high}"
 
 
 def columns(rows: Sequence[Sequence[str]], numbers: Collection[int] = ()) -> list[str]:

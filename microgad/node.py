@@ -77,7 +77,8 @@ class Node:
             try:
                 if row.vjp:
                     rule = local = None
-                    contribution = row.vjp[i](upstream, out, *args, **row.params)
+                    rules = row.vjp if trace or not row.quick else row.quick
+                    contribution = rules[i](upstream, out, *args, **row.params)
                 else:
                     rule = row.partials[i]
                     local = rule if type(rule) is float else rule(out, *args)
@@ -99,7 +100,8 @@ class Node:
 
     def seed(self) -> Any:
         """The derivative of a result by itself: 1, in its shape."""
-        return 1.0 if type(self._data) is float else np.ones(self._data.shape, self._data.dtype)
+        data = self._data
+        return 1.0 if type(data) is float else np.ones(data.shape, data.dtype) if data.ndim else data.dtype.type(1.0)
 
     def backward(self, gradient: float = 1.0) -> None:
         """Fill `grad` with the derivative of this node, times `gradient`, by every node below it.
@@ -161,9 +163,21 @@ class Node:
                     node.edges(g)
                 continue
             node.grad = g
-            for x, _, contribution in node.edges(g):
-                # not +=, which would write into an array that another node has too
-                x.mark = contribution if x.mark is token else x.mark + contribution
+            quick, params, data = node.prim.quick, node.prim.params, node._data
+            if hooked or not quick or type(data) is float:
+                for x, _, contribution in node.edges(g):
+                    # not +=, which would write into an array that another node has too
+                    x.mark = contribution if x.mark is token else x.mark + contribution
+                continue
+            a, b = node.a, node.b
+            operands = a if type(a) is tuple else (a,) if b is EMPTY else (a, b)
+            args = [x if type(x) is float else x._data for x in operands]
+            for x, arg, rule in zip(operands, args, quick):  # noqa: B905, which costs a tenth of a microsecond
+                if type(x) is not float and x.requires_grad:
+                    contribution = rule(g, data, *args, **params)
+                    if type(arg) is float or contribution.shape != arg.shape or contribution.dtype is not arg.dtype:
+                        contribution = fitted(contribution, x)
+                    x.mark = contribution if x.mark is token else x.mark + contribution
         for leaf, total in [(leaf, leaf.collect(leaf.mark)) for leaf in leaves]:
             leaf.grad = total
 

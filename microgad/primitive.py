@@ -32,6 +32,7 @@ class Primitive:
     partials: tuple[Rule | float, ...] = ()  # elementwise: f(out, *operands) -> local, or a constant
     vjp: Sequence[Rule] = ()  # structural: f(upstream, out, *operands, **params) -> contribution
     jvp: Sequence[Rule] = ()  # structural: f(tangent, out, *operands, **params) -> tangent of out
+    quick: Sequence[Rule] = ()  # f(upstream, out, *operands, **params) -> contribution, in plain NumPy, if it is hot
     rank: int = 1  # structural: of what it gives
     flow: Sequence[str] = ()  # structural: what a drawing says of the vjp; G is the upstream gradient
     label: str = ""  # what a drawing shows
@@ -50,7 +51,10 @@ class Primitive:
 
     def __call__(self, *operands: Any) -> Any:
         """The result on numbers or arrays; a new node where an operand is a node."""
-        if self.partials and len(operands) != len(self.partials):
+        if self.vjp:
+            nodes = any([type(x) in ranks for x in operands])
+            return self.bind(kinds[self.rank], operands) if nodes else self.on_arrays(operands, operands)
+        if len(operands) != len(self.partials):
             raise InputError(f"{self.name} takes {len(self.partials)} operands, not {len(operands)}")
         kind, top, floats, numbers = None, -1, True, True
         for x in operands:
@@ -60,9 +64,7 @@ class Primitive:
                 if rank > top:
                     kind, top = type(x), rank
         if kind is not None:
-            return self.bind(kinds[self.rank] if self.vjp else kind, operands)
-        if self.vjp:
-            return self.on_arrays(operands, operands)
+            return self.bind(kind, operands)
         if not numbers:
             if foreign := [x for x in operands if not isinstance(x, (float, int)) and not hasattr(x, "dtype")]:
                 raise InputError(f"{self.name} is of numbers, arrays and Values, not of {shown(foreign[0])}")
@@ -75,16 +77,19 @@ class Primitive:
 
     def bind(self, kind: Any, operands: Sequence[Any]) -> Any:
         """A new node of class `kind`; the numbers among its operands are kept as floats."""
-        slots, data = [], []
-        for x in operands:
-            if type(x) is not float and type(x) not in ranks:
-                x = kind.constant(x)
-            slots.append(x)
-            data.append(x if type(x) is float else x._data)
+        slots, data = tuple(operands), []
+        for i, x in enumerate(operands):
+            if type(x) is not float:
+                if type(x) not in ranks:
+                    x = kind.constant(x)
+                    slots = (*slots[:i], x, *slots[i + 1 :])
+                if type(x) is not float:
+                    x = x._data
+            data.append(x)
         node = object.__new__(kind)
         node._data = self.on_arrays(data, slots) if ranks[kind] else self.on_floats(data, slots)
         node.prim = self
-        node.a, node.b = slots if len(slots) == 2 else (slots[0] if len(slots) == 1 else tuple(slots), EMPTY)
+        node.a, node.b = slots if len(slots) == 2 else (slots[0] if len(slots) == 1 else slots, EMPTY)
         node.grad = node.mark = node.name = None
         if silent and get_ident() in silent:
             node.prim, node.a, node.b = None, EMPTY, EMPTY

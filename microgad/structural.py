@@ -134,7 +134,7 @@ def _alone(joined: Callable[[], Primitive]) -> Rule:
     """The tangent of a joined array, of which only one part moves."""
 
     def rule(i: int, t: Any, y: Any, *xs: Any, axis: int) -> Any:
-        return joined().given(axis=axis)(*(t if k == i else np.zeros(shape(x)) for k, x in enumerate(xs)))
+        return joined().given(axis=axis)(*(t if k == i else np.zeros(shape(x), dtype(x)) for k, x in enumerate(xs)))
 
     return rule
 
@@ -144,7 +144,7 @@ concatenate: Primitive = row(
     lambda *xs, axis: np.concatenate(xs, axis),
     Each([_part]),
     Each([_alone(lambda: concatenate)]),
-    flow=Each([lambda i: "its part of G"]),
+    flow=("its part of G",),
     domain="arrays of the same shape, but for the axis along which they are joined",
 )
 stack: Primitive = row(
@@ -152,7 +152,7 @@ stack: Primitive = row(
     lambda *xs, axis: np.stack(xs, axis),
     Each([_layer]),
     Each([_alone(lambda: stack)]),
-    flow=Each([lambda i: "its part of G"]),
+    flow=("its part of G",),
     domain="arrays of one shape",
 )
 
@@ -196,11 +196,45 @@ matmul: Primitive = row(
     (_by_left, _by_right),
     (lambda t, y, a, b: matmul(t, b), lambda t, y, a, b: matmul(a, t)),
     flow=("G {1}ᵀ", "{0}ᵀ G"),
+    quick=(
+        lambda g, y, a, b: g @ b.T if a.ndim == b.ndim == 2 else _by_left(g, y, a, b),
+        lambda g, y, a, b: a.T @ g if a.ndim == b.ndim == 2 else _by_right(g, y, a, b),
+    ),
     label="@",
     text="{} @ {}",
     latex=r"{} \, {}",
     domain="the last axis of the first as long as the last but one of the second (an array of one axis has only that)",
 )
+
+
+def _affine(x: Any, weight: Any, bias: Any) -> Any:
+    out = np.matmul(x, weight.T)
+    out += bias  # in place: a layer keeps one array, not two
+    return out
+
+
+def _to_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
+    rows = math.prod(shape(x)[:-1])
+    flat = [z if len(shape(z)) == 2 else reshape.given(to=(rows, shape(z)[-1]))(z) for z in (g, x)]
+    return matmul(_swapped(flat[0]), flat[1])
+
+
+linear: Primitive = row(
+    "linear",
+    _affine,
+    (lambda g, y, x, weight, bias: matmul(g, weight), _to_weight, lambda g, y, x, weight, bias: g),
+    (lambda t, y, x, weight, bias: matmul(t, _swapped(weight)),
+     lambda t, y, x, weight, bias: matmul(x, _swapped(t)), lambda t, y, x, weight, bias: t),
+    flow=("G {1}", "Gᵀ {0}", "Σ G"),
+    quick=(
+        lambda g, y, x, weight, bias: g @ weight,
+        lambda g, y, x, weight, bias: g.T @ x if x.ndim == 2 else _to_weight(g, y, x, weight, bias),
+        lambda g, y, x, weight, bias: g if g.ndim != 2 else np.add.reduce(g, 0),
+    ),
+    text="{} @ {}.T + {}",
+    latex=r"{} \, {{{}}}^{{\top}} + {}",
+    domain="inputs of (..., n), a weight of (m, n) and a bias of (m,)",
+)  # fmt: skip
 
 
 # ---- reductions; `axis` is a tuple, and None for all axes
@@ -220,7 +254,16 @@ def _spread(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 
 def count(x: Any, axis: Any) -> int:
     """How many numbers a reduction of `x` makes into one."""
-    return math.prod(n for i, n in enumerate(shape(x)) if axis is None or i in axis)
+    of = shape(x)
+    return math.prod(of) if axis is None else math.prod(of[i] for i in axis)
+
+
+def _spread_at_once(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    return _filled(_kept(g, x, axis, keepdims) if axis is not None else g, x.shape)
+
+
+def _mean(x: Any, axis: Any, keepdims: bool) -> Any:
+    return np.add.reduce(x, axis=axis, keepdims=keepdims) / count(x, axis)
 
 
 def _mean_spread(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -281,18 +324,24 @@ def _logsumexp(x: Any, axis: Any, keepdims: bool) -> Any:
     with np.errstate(divide="ignore"):  # the sum of no numbers, or of zeros alone, has the logarithm -inf
         out = np.log(np.add.reduce(small, axis=axis, keepdims=True)) + np.where(np.isfinite(top), top, 0.0)
     out = out.astype(dtype(x), copy=False)
-    return out if keepdims else out.reshape([n for i, n in enumerate(x.shape) if axis is not None and i not in axis])
+    return out if keepdims else out.reshape([n for i, n in enumerate(shape(x)) if axis is not None and i not in axis])
 
 
 def _softmax(x: Any, axis: Any) -> Any:
-    small = np.subtract(x, np.maximum.reduce(x, axis=axis, keepdims=True, initial=-math.inf))
+    small = np.asarray(np.subtract(x, np.maximum.reduce(x, axis=axis, keepdims=True, initial=-math.inf)))
     np.exp(small, out=small)
     return np.divide(small, np.add.reduce(small, axis=axis, keepdims=True), out=small)
 
 
 def _log_softmax(x: Any, axis: Any) -> Any:
-    out = np.subtract(x, np.maximum.reduce(x, axis=axis, keepdims=True, initial=-math.inf))
+    out = np.asarray(np.subtract(x, np.maximum.reduce(x, axis=axis, keepdims=True, initial=-math.inf)))
     return np.subtract(out, np.log(np.add.reduce(np.exp(out), axis=axis, keepdims=True)), out=out)
+
+
+def _log_softmax_back(g: Any, y: Any, x: Any, axis: Any) -> Any:
+    out = np.asarray(np.exp(y))
+    out *= np.add.reduce(g, axis=axis, keepdims=True)
+    return np.subtract(g, out, out=out)
 
 
 def _reduction(text: str) -> Callable[..., dict[str, str]]:
@@ -305,9 +354,11 @@ def _reduction(text: str) -> Callable[..., dict[str, str]]:
 
 # fmt: off
 total: Primitive = row("sum", lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims), (_spread,),
-                       flow=("G, repeated",), label="Σ", latex=r"\sum {}", spelled=_reduction("sum"))
-mean: Primitive = row("mean", lambda x, axis, keepdims: np.mean(x, axis=axis, keepdims=keepdims), (_mean_spread,),
-                      flow=("G / n, repeated",), spelled=_reduction("mean"))
+                       flow=("G, repeated",), quick=(_spread_at_once,), label="Σ", latex=r"\sum {}",
+                       spelled=_reduction("sum"))
+mean: Primitive = row("mean", _mean, (_mean_spread,), flow=("G / n, repeated",), quick=(
+    lambda g, y, x, axis, keepdims: _spread_at_once(g * (1.0 / max(count(x, axis), 1)), y, x, axis, keepdims),),
+                      spelled=_reduction("mean"))
 largest = row("max", lambda x, axis, keepdims: np.max(x, axis=axis, keepdims=keepdims), (_to_extreme,), (_of_extreme,),
               flow=("G at the largest, else 0",), spelled=_reduction("max"), domain="at least one number")
 smallest = row("min", lambda x, axis, keepdims: np.min(x, axis=axis, keepdims=keepdims), (_to_extreme,), (_of_extreme,),
@@ -324,7 +375,7 @@ log_softmax: Primitive = row(
     "log_softmax", _log_softmax,
     (lambda g, y, x, axis: sub(g, mul(exp(y), total.given(axis=axis, keepdims=True)(g))),),
     (lambda t, y, x, axis: sub(t, total.given(axis=axis, keepdims=True)(mul(exp(y), t))),),
-    flow=("G − softmax · Σ G",), spelled=_reduction("log_softmax"))
+    quick=(_log_softmax_back,), flow=("G − softmax · Σ G",), spelled=_reduction("log_softmax"))
 logsumexp: Primitive = row(
     "logsumexp", _logsumexp,
     (lambda g, y, x, axis, keepdims: mul(_kept(g, x, axis, keepdims), softmax.given(axis=axis)(x)),),
@@ -332,6 +383,51 @@ logsumexp: Primitive = row(
         mul(t, softmax.given(axis=axis)(x))),),
     flow=("G · softmax",), spelled=_reduction("logsumexp"))
 # fmt: on
+
+
+def _nll(logp: Any, target: Any, reduction: str) -> Any:
+    if reduction != "none":
+        found = np.vdot(target, logp)
+        if found == found:
+            return -found / _examples(logp, reduction)
+    # Perhaps only 0 times -inf: a class that is ruled out, and not meant.
+    found = np.multiply(target, logp, where=target != 0.0, out=np.zeros(logp.shape, np.result_type(target, logp)))
+    return -np.add.reduce(found, axis=-1 if reduction == "none" else None) / _examples(logp, reduction)
+
+
+def _examples(logp: Any, reduction: str) -> int:
+    return max(math.prod(shape(logp)[:-1]), 1) if reduction == "mean" else 1
+
+
+def _negated(g: Any, logp: Any, reduction: str) -> Any:
+    return mul(_column(g) if reduction == "none" else g, -1.0 / _examples(logp, reduction))
+
+
+def _scaled(g: Any, logp: Any, reduction: str) -> Any:
+    return (g[..., None] if reduction == "none" else g) * (-1.0 / _examples(logp, reduction))
+
+
+def _moved(t: Any, other: Any, logp: Any, reduction: str) -> Any:
+    axis = (len(shape(logp)) - 1,) if reduction == "none" else None
+    return total.given(axis=axis, keepdims=False)(mul(mul(t, other), -1.0 / _examples(logp, reduction)))
+
+
+nll: Primitive = row(
+    "nll",
+    _nll,
+    (lambda g, y, logp, target, reduction: mul(target, _negated(g, logp, reduction)),
+     lambda g, y, logp, target, reduction: mul(logp, _negated(g, logp, reduction))),
+    (lambda t, y, logp, target, reduction: _moved(t, target, logp, reduction),
+     lambda t, y, logp, target, reduction: _moved(t, logp, logp, reduction)),
+    quick=(
+        lambda g, y, logp, target, reduction: target * _scaled(g, logp, reduction),
+        lambda g, y, logp, target, reduction: logp * _scaled(g, logp, reduction),
+    ),
+    flow=("−G {1} / n", "−G {0} / n"),
+    text="nll({}, {})",
+    latex=r"-\textstyle\sum {} \odot {}",
+    domain="log-probabilities and target probabilities of one shape",
+)  # fmt: skip
 
 
 def fitted(contribution: Any, x: Any) -> Any:
@@ -350,5 +446,3 @@ def fitted(contribution: Any, x: Any) -> Any:
         contribution = cast.given(to=data.dtype)(contribution)
     return contribution
 
-
-ADDITIVE = (add, sub)

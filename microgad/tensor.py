@@ -5,31 +5,37 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from . import array_functions as functions
 from . import primitives, structural
-from .array_functions import as_array, axes_of, operand, reduce
+from .array_functions import as_array, axes_of, axis_of, reduce
 from .errors import GraphCutError, InputError, InteriorError, ShapeError, shown, spell
 from .node import Node
 from .operators import Arithmetic
 from .order import EMPTY
 from .primitive import Primitive, silent, watchers
 
+# The C library gives the memory of large arrays back to the system, and each step of a training loop has to ask for it
+# anew, page by page. After one large array has come and gone, glibc keeps up to 64 MB instead: worth 1.5 times of a
+# step with a batch of 256. The array itself is never touched, and takes no memory.
+np.empty(31 << 20, np.uint8)
+
 _new = object.__new__
 NUMBERS = (int, float, np.floating, np.integer, np.bool_)
 # What no number is, in an operator; anything else that is unknown may have an operator of its own.
-FOREIGN = (str, bytes, bytearray, dict, set, frozenset, complex, type(None))
+FOREIGN = (str, bytes, bytearray, dict, set, frozenset, complex, type(None), np.timedelta64, np.datetime64)
 
 
 def _operand(x: Any) -> Any:
     """What stands beside a tensor in an operator: a node, a float, or an array; NotImplemented for anything else."""
-    if isinstance(x, (Node, np.ndarray, list, tuple, *NUMBERS)):
-        return x if isinstance(x, (Node, float)) else Tensor.constant(x)
     if isinstance(x, FOREIGN):
         raise InputError(f"a Tensor computes with numbers and arrays, not with {shown(x)}")
+    if isinstance(x, (Node, np.ndarray, list, tuple, Fraction, *NUMBERS)):
+        return x if isinstance(x, (Node, float)) else Tensor.constant(x)
     return NotImplemented
 
 
@@ -42,18 +48,21 @@ def _operator(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
         if kind is Tensor:
             data, needs = other._data, self.requires_grad or other.requires_grad
         elif kind is float or kind is int:
-            data = other = float(other)
+            try:
+                data = other = float(other)
+            except OverflowError:
+                return _by_table(row, self, other)
             needs = self.requires_grad
         else:
             return _by_table(row, self, other)
         if silent or watchers:
             return row(self, other)
-        out = _new(Tensor)
         try:
-            out._data = rule(self._data, data)
+            data = rule(self._data, data)
         except Exception:
             return row(self, other)  # which says what is wrong
-        out.prim, out.a, out.b, out.requires_grad = row, self, other, needs
+        out = _new(Tensor)
+        out._data, out.prim, out.a, out.b, out.requires_grad = data, row, self, other, needs
         out.grad = out.mark = out.name = None
         return out
 
@@ -62,6 +71,14 @@ def _operator(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
         return NotImplemented if other is NotImplemented else row(other, self)
 
     return method, reflected
+
+
+def leaf(data: np.ndarray[Any, Any]) -> Tensor:
+    """An array that nobody else has as a constant, without a copy."""
+    out = _new(Tensor)
+    out._data, out.requires_grad, out.a, out.b = data, False, EMPTY, EMPTY
+    out.grad = out.mark = out.prim = out.name = None
+    return out
 
 
 def _by_table(row: Primitive, x: Any, other: Any) -> Any:
@@ -113,17 +130,21 @@ class Tensor(Arithmetic, rank=1):
     @staticmethod
     def constant(x: Any) -> Any:
         """A plain operand as a graph keeps it: a number as a float, an array as a leaf that needs no gradient."""
-        if isinstance(x, NUMBERS) and not isinstance(x, np.generic):
+        if isinstance(x, (Fraction, *NUMBERS)) and not isinstance(x, np.timedelta64):
             try:
                 return float(x)
             except OverflowError:
-                raise InputError("an integer that is too large for a float") from None
-        return float(x) if isinstance(x, np.generic) and isinstance(x, NUMBERS) else Tensor(x)
+                raise InputError(f"a number that is too large for a float: {shown(x)}") from None
+        return Tensor(x)
 
     @staticmethod
     def settle(node: Any) -> None:
         """Say whether a new node needs a gradient: if one of its operands does."""
-        node.requires_grad = any(type(x) is not float and x.requires_grad for x in node.operands)
+        node.requires_grad = False
+        for x in node.operands:
+            if type(x) is not float and x.requires_grad:
+                node.requires_grad = True
+                break
 
     @property
     def label(self) -> str:
@@ -203,7 +224,13 @@ class Tensor(Arithmetic, rank=1):
 
     def relu(self) -> Any:
         """``relu(self)``, as a new node."""
-        return primitives.relu.bind(Tensor, (self,))
+        if silent or watchers:
+            return primitives.relu(self)
+        out = _new(Tensor)
+        out._data, out.prim, out.a, out.b = np.maximum(self._data, 0.0), primitives.relu, self, EMPTY
+        out.requires_grad = self.requires_grad
+        out.grad = out.mark = out.name = None
+        return out
 
     def __bool__(self) -> bool:
         if self._data.size != 1:
@@ -266,7 +293,7 @@ class Tensor(Arithmetic, rank=1):
 
     def unsqueeze(self, axis: int) -> Any:
         """The tensor with a new axis of length 1 at that place."""
-        [where] = axes_of(self, axis, "unsqueeze", new=1)
+        where = axis_of(self, axis, "unsqueeze", new=1)
         return self.reshape((*self.shape[:where], 1, *self.shape[where:]))
 
     def broadcast_to(self, shape: Any) -> Any:
@@ -306,6 +333,9 @@ class Tensor(Arithmetic, rank=1):
         if not self.ndim:
             raise ShapeError(f"{spell(self)} is one number: there is nothing to go through")
         return (self[i] for i in range(len(self)))
+
+    def __contains__(self, x: Any) -> bool:
+        return bool(np.any(self == x))
 
     unbind = functions.unbind
     split = functions.split
@@ -384,11 +414,14 @@ class Tensor(Arithmetic, rank=1):
         if self.grad is None:
             shared = type(gradient) is not np.ndarray or gradient.base is not None or sys.getrefcount(gradient) > 3
             return np.array(gradient) if shared else gradient
-        if np.shape(self.grad) != gradient.shape:
+        held = self.grad
+        if type(held) is not np.ndarray or held.dtype.kind != "f":  # set by hand
+            held = as_array(held._data if isinstance(held, Node) else held, self._data.dtype)
+        if held.shape != gradient.shape:
             raise ShapeError(
-                f"the grad of {spell(self)} was set to shape {np.shape(self.grad)}, and its own is {self.shape}"
+                f"the grad of {spell(self)} was set to shape {held.shape}, and its own is {self.shape}: set it to None"
             )
-        return self.grad + gradient
+        return np.asarray(held + gradient)
 
     # ---- NumPy and Python
 

@@ -22,6 +22,7 @@ from .tensor import Tensor
 from .trees import Structure, same_structure, tree_flatten, tree_map, tree_unflatten
 from .value import Value
 
+MAX_AXES = 64  # of a NumPy array
 OPEN = replace(identity, name="variable")  # the row of a variable while its derivative is under way
 
 
@@ -381,7 +382,7 @@ def _unit(x: Any, k: int) -> Any:
     if to is None:
         return 1.0
     one = np.zeros(to, getattr(getattr(x, "_data", x), "dtype", float))
-    one.flat[k] = 1.0
+    one.reshape(-1)[k] = 1.0
     return one
 
 
@@ -460,6 +461,8 @@ def _block(parts: list[Any], of: Any, by: Any, trace: bool, after: bool) -> Any:
     if of is None and by is None:
         return parts[0]
     to = (*(of or ()), *(by or ()))
+    if len(to) > MAX_AXES:
+        raise ShapeError(f"a Jacobian of shape {of} + {by} has {len(to)} axes, an array at most {MAX_AXES}: flatten both")
     if not parts:
         return Tensor(np.zeros(to)) if trace else np.zeros(to)
     if not any(isinstance(x, Node) for x in parts):

@@ -139,6 +139,8 @@ def tree_map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     >>> tree_map(lambda p, g: p - 0.1 * g, params, grads)
     {'w': [0.95, 1.95], 'b': 3.1}
     """
+    if not callable(f):
+        raise InputError(f"tree_map takes a function and then trees, not {shown(f)}")
     leaves, structure = tree_flatten(tree)
     columns = [leaves, *(same_structure(structure, other, "tree_map") for other in rest)]
     return tree_unflatten(structure, [f(*xs) for xs in zip(*columns, strict=True)])
@@ -154,7 +156,7 @@ def same_structure(structure: Structure, tree: Any, what: str) -> list[Any]:
                 raise InputError(f"{what}: the trees differ{path}: one has a leaf there, the other {shown(x)}")
             leaves.append(x)
             return
-        got = _flatten(x, [])
+        got = tree_structure(x)
         if got.kind is not want.kind or len(got.children) != len(want.children) or set(got.keys) != set(want.keys):
             raise InputError(f"{what}: the trees differ{path}: one is {want}, the other {got}")
         parts = [x[key] for key in want.keys] if want.keys else x or ()

@@ -1,3 +1,7 @@
-"""Small networks and optimizers on the engine. Nothing is here yet; see CHANGELOG.md for what is."""
+"""Neural networks: so far, the layers and losses that are functions."""
 
-__all__: list[str] = []
+from __future__ import annotations
+
+from .functional import cross_entropy, linear
+
+__all__ = ["cross_entropy", "linear"]

@@ -1,0 +1,117 @@
+"""Layers and losses as functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from microgad import structural as rows
+from microgad.array_functions import as_array, operand
+from microgad.errors import InputError, ShapeError, shown, spell
+from microgad.node import Node
+from microgad.structural import shape
+from microgad.tensor import Tensor, leaf
+
+
+def linear(x: Any, weight: Any, bias: Any = None) -> Any:
+    """An affine layer, ``x @ weight.T + bias``, as one operation.
+
+    Parameters
+    ----------
+    x : array or Tensor, shape (..., n)
+        A row of n features for each example.
+    weight : array or Tensor, shape (m, n)
+        A row of n weights for each neuron.
+    bias : array or Tensor, shape (m,), optional
+        One for each neuron.
+
+    Returns
+    -------
+    array or Tensor, shape (..., m)
+        The pre-activations. A `ShapeError` if the shapes do not fit.
+
+    Examples
+    --------
+    >>> linear([[1.0, 2.0]], [[3.0, 4.0], [5.0, 6.0]], [0.5, -0.5])
+    array([[11.5, 16.5]])
+    """
+    if type(x) is not Tensor or type(weight) is not Tensor:
+        x, weight = operand(x), operand(weight)
+    of, by = shape(x), shape(weight)
+    if len(by) != 2 or not of or of[-1] != by[1]:
+        raise ShapeError(
+            f"linear of {spell(x)}, of shape {of}, and the weight {spell(weight)}, of shape {by}: it "
+            "needs inputs of (..., n) and a weight of (m, n)"
+        )
+    if bias is None:
+        return rows.matmul(x, rows.transpose.given(axes=(1, 0))(weight))
+    bias = operand(bias)
+    if shape(bias) != by[:1]:
+        raise ShapeError(
+            f"linear with the weight {spell(weight)}, of shape {by}, and the bias {spell(bias)}, of shape "
+            f"{shape(bias)}: it needs one number for each row of the weight"
+        )
+    return rows.linear(x, weight, bias)
+
+
+def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Any:
+    """The cross-entropy between target probabilities and the softmax of logits, stable at any size.
+
+    Its gradient by the logits is softmax minus target.
+
+    Parameters
+    ----------
+    logits : array or Tensor, shape (..., K)
+        A row for each example; not probabilities.
+    target : array of int, shape (...), or array or Tensor, shape (..., K)
+        The index of the right class of each example, from 0 to K - 1, or its probabilities.
+    reduction : {"mean", "sum", "none"}
+        What becomes of the losses of the examples.
+
+    Returns
+    -------
+    number, array or Tensor
+        One number, or for "none" one for each example. A `ShapeError` where the shapes do not fit, an `InputError`
+        for a label out of range.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> z = mg.Tensor([[1.0, 2.0, 3.0]], requires_grad=True)
+    >>> cross_entropy(z, [2]).backward()
+    >>> z.grad.round(8)
+    array([[ 0.09003057,  0.24472847, -0.33475904]])
+    """
+    if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
+        raise InputError(f'reduction is "mean", "sum" or "none", not {shown(reduction)}')
+    z = operand(logits)
+    of = shape(z)
+    if not of or not of[-1]:
+        raise ShapeError(f"cross_entropy of {spell(z)}, of shape {of}: it needs a row of at least one logit")
+    logp = rows.log_softmax.given(axis=(len(of) - 1,))(z)
+    return rows.nll.given(reduction=reduction)(logp, _probabilities(target, z))
+
+
+def _probabilities(target: Any, z: Any) -> Any:
+    """A target as one row of probabilities for each row of logits."""
+    of = shape(z)
+    if not isinstance(target, Node):
+        try:
+            given = np.asarray(target)
+        except ValueError:
+            raise ShapeError(f"targets of different lengths: {shown(target)}") from None
+        if given.dtype.kind in "iu" and given.shape == of[:-1]:
+            if given.size and np.maximum.reduce(given.view(f"u{given.itemsize}"), axis=None) >= of[-1]:
+                wrong = given[(given < 0) | (given >= of[-1])][0]
+                raise InputError(f"the label {wrong} of {of[-1]} classes: labels count from 0 to {of[-1] - 1}")
+            flat = np.zeros((given.size, of[-1]), rows.dtype(z))
+            flat[np.arange(given.size), given.reshape(-1)] = 1.0
+            return leaf(flat.reshape(of)) if isinstance(z, Node) else flat.reshape(of)
+        target = as_array(target, rows.dtype(z))
+    if shape(target) != of:
+        raise ShapeError(
+            f"cross_entropy of {spell(z)}, of shape {of}, with targets of shape {shape(target)}: give an integer for "
+            f"each example, in shape {of[:-1]}, or its probabilities, in shape {of}"
+        )
+    return target
