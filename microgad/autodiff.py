@@ -1,14 +1,14 @@
-"""Derivatives over a graph, in both directions; no `grad` is touched."""
+"""Derivatives over a graph as a pure function: no `grad` is touched."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import ShapeError, spell
 from .node import Node
-from .order import dependents, topological_order
-from .structural import broadcast_to, shape
+from .order import topological_order
+from .structural import shape
 from .value import Value
 
 
@@ -37,12 +37,6 @@ def one_number(x: Any, what: str) -> Node:
     return node
 
 
-def order_of(roots: Iterable[Node]) -> list[Node]:
-    """The topological order of several results together."""
-    token = object()
-    return [node for root in roots for node in (topological_order(root, token) if root.mark is not token else ())]
-
-
 def pull(
     order: Sequence[Any], trace: bool = False, among: set[Node] | None = None, seeds: Mapping[Node, Any] | None = None
 ) -> dict[Node, Any]:
@@ -55,28 +49,4 @@ def pull(
         if node in found:
             for x, _, contribution in node.edges(found[node], trace, among):
                 found[x] = found[x] + contribution if x in found else contribution
-    return found
-
-
-def push(order: Sequence[Any], tangents: Mapping[Node, Any], trace: bool = False) -> dict[Node, Any]:
-    """Forward mode: how the nodes of `order` move when some of them move along their `tangents`."""
-    found = dict(tangents)
-    among = dependents(order, found)
-    for node in order:
-        if node not in among or node in tangents:
-            continue
-        row, total = node.prim, None
-        out, args = (node, node.operands) if trace else (node._data, [getattr(x, "_data", x) for x in node.operands])
-        for i, x in enumerate(node.operands):
-            if isinstance(x, Node) and x in found:
-                if row.vjp:
-                    part = row.jvp[i](found[x], out, *args, **row.params)
-                else:
-                    rule = row.partials[i]
-                    local = rule if type(rule) is float else rule(out, *args)
-                    part = found[x] if local is rule and local == 1.0 else found[x] * local
-                total = part if total is None else total + part
-        if type(node._data) is not float and shape(total) != shape(node):
-            total = broadcast_to.given(to=shape(node))(total)
-        found[node] = total
     return found

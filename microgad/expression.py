@@ -28,7 +28,7 @@ def _public() -> Callables:
     """Microgad's own functions, from their signatures."""
     found: Callables = {}
     for name, function in vars(functions).items():
-        if inspect.isfunction(function):
+        if inspect.isfunction(function) and function.__module__ == functions.__name__:
             parameters = inspect.signature(function).parameters.values()
             needed = sum(parameter.default is parameter.empty for parameter in parameters)
             found[name] = (function, needed, len(rows.TABLE[function.__name__].partials))

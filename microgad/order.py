@@ -56,6 +56,12 @@ def topological_order(root: Any, token: object | None = None) -> list[Any]:
             return order
 
 
+def order_of_all(roots: Iterable[Any]) -> list[Any]:
+    """The topological order of several results together."""
+    token = object()
+    return [node for root in roots for node in (topological_order(root, token) if root.mark is not token else ())]
+
+
 def dependents(order: Sequence[Any], sources: Iterable[Any]) -> set[Any]:
     """The `sources`, and every node of `order` that was computed from one of them."""
     found = set(sources)

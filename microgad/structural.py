@@ -75,6 +75,10 @@ def _scattered(g: Any, key: Any, to: tuple[int, ...]) -> Any:
     return out
 
 
+def _in_dtype_of(x: Any, g: Any) -> Any:
+    return g if dtype(g) == dtype(x) else cast.given(to=dtype(x))(g)
+
+
 def _said(key: tuple[Any, ...]) -> str:
     """An index as it is written."""
 
@@ -114,7 +118,8 @@ index: Primitive = row("index", lambda x, key: x[key], (lambda g, y, x, key: sca
                        flow=("G at its place, else 0",), spelled=_indexed)
 scatter: Primitive = row("scatter", _scattered, (lambda g, y, x, key, to: index.given(key=key)(g),),
                          flow=("G of its place",), spelled=lambda key, to: {"text": f"scatter({{}}, [{_said(key)}])"})
-item: Primitive = row("item", lambda x, at: float(x[at]), (lambda g, y, x, at: scatter.given(key=at, to=shape(x))(g),),
+item: Primitive = row("item", lambda x, at: float(x[at]), (
+    lambda g, y, x, at: _in_dtype_of(x, scatter.given(key=at, to=shape(x))(g)),),  # what a Value gets is not `fitted`
                       rank=0, flow=("G at its place, else 0",),
                       spelled=lambda at: {**_indexed(at), "scalar": lambda x: float(x[at])})
 # fmt: on

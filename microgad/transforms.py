@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from .array_functions import as_array, stack
-from .autodiff import one_number, order_of, pull, push
+from .autodiff import one_number, pull
 from .errors import InputError, ShapeError, shown
+from .forward_mode import push
 from .node import Node
-from .order import EMPTY, dependents
+from .order import EMPTY, dependents, order_of_all
 from .primitives import identity
 from .recording import recording
-from .structural import item, reshape, shape
+from .structural import cast, dtype, item, reshape, shape
 from .tensor import Tensor
 from .trees import Structure, same_structure, tree_flatten, tree_map, tree_unflatten
 from .value import Value
@@ -58,7 +59,7 @@ class Run:
         """Take note of what the function gave."""
         leaves, self.structure = tree_flatten(out)
         self.results = [x if isinstance(x, Node) else _constant(x, what) for x in leaves]
-        self.order = order_of(self.results)
+        self.order = order_of_all(self.results)
         self.among = dependents(self.order, self.variables)
         # The variable of an outer derivative stands open among them where that has to differentiate this result.
         outer = any(node.prim is OPEN and node not in self.among for node in self.order)
@@ -86,11 +87,12 @@ class Run:
         """A result, or how it moves, as the caller sees it: a node where the call was traced."""
         x = node if moved is None else moved
         if isinstance(x, Node) and (self.trace or moved is not None):
-            return x
+            return x if dtype(x) == dtype(node) else cast.given(to=dtype(node))(x)
         x = getattr(x, "_data", x)
         if type(node._data) is float:
             return Value(x) if self.trace else float(x)
-        x = x if np.shape(x) == shape(node) else np.full(shape(node), x)
+        x = np.asarray(x, dtype(node))
+        x = x if x.shape == shape(node) else np.full(shape(node), x)
         if self.trace:
             return Tensor(x)
         return np.array(x) if np.ndim(x) else float(x)
@@ -125,8 +127,9 @@ def as_given(part: Any, x: Any) -> Any:
     to = shape_of(x)
     if to is None:
         return Value(part) if isinstance(x, Node) else float(part)
-    part = part if np.shape(part) == to else np.full(to, part)
-    return Tensor(part) if isinstance(x, Node) else np.asarray(part)
+    part = np.asarray(part, dtype(x))
+    part = part if part.shape == to else np.full(to, part)
+    return Tensor(part) if isinstance(x, Node) else part
 
 
 def distinct(parts: list[Any]) -> list[Any]:
@@ -526,6 +529,7 @@ def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
         primals, tangents = (primals,), (tangents,)
     gradient = grad(f, tuple(range(len(primals))))
     moved = jvp(gradient, primals, tangents)[1]
+    moved = tree_map(lambda part, x: as_given(part, _leaf(x, "hvp")), moved, primals)
     return moved[0] if len(primals) == 1 else moved
 
 

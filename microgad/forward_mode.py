@@ -1,0 +1,34 @@
+"""Forward mode: how the nodes of a graph move when some of them move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .node import Node
+from .order import dependents
+from .structural import broadcast_to, shape
+
+
+def push(order: Sequence[Any], tangents: Mapping[Node, Any], trace: bool = False) -> dict[Node, Any]:
+    """Forward mode: how the nodes of `order` move when some of them move along their `tangents`."""
+    found = dict(tangents)
+    among = dependents(order, found)
+    for node in order:
+        if node not in among or node in tangents:
+            continue
+        row, total = node.prim, None
+        out, args = (node, node.operands) if trace else (node._data, [getattr(x, "_data", x) for x in node.operands])
+        for i, x in enumerate(node.operands):
+            if isinstance(x, Node) and x in found:
+                if row.vjp:
+                    part = row.jvp[i](found[x], out, *args, **row.params)
+                else:
+                    rule = row.partials[i]
+                    local = rule if type(rule) is float else rule(out, *args)
+                    part = found[x] if local is rule and local == 1.0 else found[x] * local
+                total = part if total is None else total + part
+        if type(node._data) is not float and shape(total) != shape(node):
+            total = broadcast_to.given(to=shape(node))(total)
+        found[node] = total
+    return found
