@@ -6,7 +6,11 @@ import argparse
 import os
 import platform
 
-from .rows import HEADER, ROWS, SETTLING
+for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")  # read when NumPy is loaded: all contestants on one thread
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+
+from .rows import HEADER, ROWS, SETTLING  # noqa: E402
 
 MISSING = 'micrograd is not installed: pip install "microgad[bench]"'
 
@@ -48,7 +52,8 @@ def main() -> None:
     print(
         f"A ratio is the median over the rounds ({options.rounds}) of one time divided by the other: in moons "
         "micrograd's by microgad's\n(more is better), in op microgad's by a plain float's, in steps that of all steps "
-        "by that of backward (less is better).\n"
+        "by that of backward (less is better).\nIn mlp, NumPy: microgad's by that of hand-written code (less is "
+        "better); the other peers: theirs by microgad's (more is better). One thread.\n"
         f"Settled: gc off, after {SETTLING} rounds that are not counted."
     )
 

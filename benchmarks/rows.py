@@ -21,6 +21,7 @@ from typing import Any
 import microgad as mg
 from microgad.order import topological_order
 
+from . import peers
 from .moons import Demo, check_agreement
 from .timing import collector, duel
 
@@ -37,23 +38,26 @@ class Line:
     name: str
     rounds: Sequence[float]
     unit: str
-    bar: float
+    bar: float | None  # None where a figure is only reported
     medians: str
     at_least: bool = False
     aim: float | None = None
 
     def __str__(self) -> str:
+        if not self.rounds:
+            return f"{self.name:<18}{'–':>9}  {'':<14}{'':<10}{'':<8}{'':<9}{self.medians}"
         figure = median(self.rounds)
         digits = 2 if self.unit == "x" else 1
         spread = f"{min(self.rounds):.{digits}f}-{max(self.rounds):.{digits}f}" if len(self.rounds) > 1 else ""
         sign = ">=" if self.at_least else "<="
         aim = f"{sign} {self.aim:g}{self.unit}" if self.aim else ""
-        verdict = "ok"
-        if (figure < self.bar) if self.at_least else (figure > self.bar):
+        verdict = "ok" if self.bar is not None else ""
+        bar = f"{sign} {self.bar:g}{self.unit}" if self.bar is not None else ""
+        if self.bar is not None and ((figure < self.bar) if self.at_least else (figure > self.bar)):
             verdict = "BELOW" if self.at_least else "ABOVE"
         return (
             f"{self.name:<18}{f'{figure:.{digits}f}{self.unit}':>9}  {spread:<14}"
-            f"{f'{sign} {self.bar:g}{self.unit}':<10}{aim:<8}{verdict:<9}{self.medians}"
+            f"{bar:<10}{aim:<8}{verdict:<9}{self.medians}"
         )
 
 
@@ -183,6 +187,56 @@ def importing(rounds: int) -> Iterator[Line]:
     yield Line("import", added, " ms", 40, f"on top of numpy's {median(numpy):.0f} ms")
 
 
+def mlp(sizes: Sequence[int], batch: int, dtype: str, by_hand: float, rounds: int) -> Iterator[Line]:
+    """A training step of a classifier in Tensors, against each peer; a timing is of so many steps as take 10 ms."""
+    problem = peers.Problem(sizes, batch, dtype)
+    steps = max(1, 2_000_000_000 // (sum(a * b for a, b in pairwise(sizes)) * batch * 100))
+    bars: dict[Any, tuple[float, bool]] = {peers.Handwritten: (by_hand, False), peers.PyTorch: (2.5, True)}
+    for make in peers.PEERS:
+        ours = peers.Microgad(problem)
+        try:
+            theirs = make(problem)
+        except ModuleNotFoundError as error:
+            yield Line(f"mlp, {error.name} missing", [], "x", None, 'pip install "microgad[bench]"')
+            continue
+        peers.check_agreement(ours, theirs, 1e-5 if dtype == "float32" else 1e-12)
+
+        def many(contestant: Any) -> None:
+            for _ in range(steps):
+                contestant.step()
+
+        found = duel(partial(many, ours), partial(many, theirs), rounds, collecting=True)
+        microseconds = [1e3 * x / steps for x in found.milliseconds()]
+        medians = f"{batch} x {'-'.join(map(str, sizes))}, {dtype}: {microseconds[0]:.0f} and {microseconds[1]:.0f} us"
+        bar, faster = bars.get(make, (None, True))
+        if dtype == "float32" or (make is peers.PyTorch and batch != 32):
+            bar = None
+        ratios = found.ratios(ours_over_theirs=not faster)
+        yield Line(f"mlp, {theirs.name}", ratios, "x", bar, medians, at_least=faster)
+
+
+def mlp_memory(sizes: Sequence[int], batch: int, rounds: int) -> Iterator[Line]:
+    """The peak of a step over what stays, in units of the activations and gradients of hand-written code."""
+    problem = peers.Problem(sizes, batch, "float64")
+    ours, theirs = peers.Microgad(problem), peers.Handwritten(problem)
+    ours.step()
+    for p in ours.parameters:
+        p.grad = None
+    with collector(False):
+        gc.collect()
+        tracemalloc.start()
+        before, _ = tracemalloc.get_traced_memory()
+        ours.step()
+        peak = tracemalloc.get_traced_memory()[1] - before
+        left = tracemalloc.get_traced_memory()[0] - before
+        tracemalloc.stop()
+    size = f"{batch} x {'-'.join(map(str, sizes))}"
+    kilobytes = f"{size}: peak {peak / 1e3:,.0f} kB, after it {left / 1e3:,.0f} kB"
+    yield Line("mlp memory", [peak / theirs.buffers_one_by_one()], "x", 1.2, kilobytes)
+    yield Line("mlp mem, in place", [peak / theirs.buffers()], "x", None, f"{size}: against activations in place")
+
+
+SMALL, LARGE = (64, 128, 128, 10), (784, 256, 128, 10)
 ROWS: dict[str, Callable[[int], Iterator[Line]]] = {
     "moons-off": partial(moons, "gc off", False, 2.5, 4.0),
     "moons-on": partial(moons, "gc on", True, 10.0, 18.0),
@@ -196,6 +250,13 @@ ROWS: dict[str, Callable[[int], Iterator[Line]]] = {
     "steps-sample": partial(stepping, "sample", sample),
     "steps-mixture": partial(stepping, "mixture", mixture),
     "steps-sums": partial(stepping, "sums", sums),
+    "mlp-32": partial(mlp, SMALL, 32, "float64", 1.15),
+    "mlp-32-single": partial(mlp, SMALL, 32, "float32", 1.15),
+    "mlp-256": partial(mlp, SMALL, 256, "float64", 1.05),
+    "mlp-784": partial(mlp, LARGE, 128, "float64", 1.05),
+    "mlp-memory-32": partial(mlp_memory, SMALL, 32),
+    "mlp-memory-256": partial(mlp_memory, SMALL, 256),
+    "mlp-memory-784": partial(mlp_memory, LARGE, 128),
     "memory": memory,
     "import": importing,
 }

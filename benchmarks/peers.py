@@ -1,0 +1,277 @@
+"""One training step of a small classifier, in microgad and in its peers: the same network, data and rate.
+
+A step is forward, softmax cross-entropy, backward, and a step of gradient descent. Each contestant is a class with
+`step`, which returns the loss, and `gradients`, those of the last step. Peers are written as well as we can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+import microgad as mg
+
+RATE = 1e-4
+
+
+class Problem:
+    """Weights of shape (outputs, inputs), biases, and one batch; all contestants begin with copies of them."""
+
+    def __init__(self, sizes: Sequence[int], batch: int, dtype: str, seed: int = 0) -> None:
+        draw = np.random.default_rng(seed)
+        self.sizes, self.batch, self.dtype = tuple(sizes), batch, dtype
+        self.weights = [(draw.normal(size=(m, n)) / np.sqrt(n)).astype(dtype) for n, m in pairwise(sizes)]
+        self.biases = [draw.normal(size=m).astype(dtype) * 0.1 for m in sizes[1:]]
+        self.inputs = draw.normal(size=(batch, sizes[0])).astype(dtype)
+        self.labels = draw.integers(0, sizes[-1], batch)
+
+    def parameters(self) -> list[np.ndarray[Any, Any]]:
+        return [x.copy() for pair in zip(self.weights, self.biases, strict=True) for x in pair]
+
+
+class Microgad:
+    """In Tensors."""
+
+    name = "microgad"
+
+    def __init__(self, problem: Problem) -> None:
+        self.parameters = [mg.Tensor(p, requires_grad=True) for p in problem.parameters()]
+        self.layers = list(zip(self.parameters[::2], self.parameters[1::2], strict=True))
+        self.inputs, self.labels = mg.Tensor(problem.inputs), problem.labels
+        self.scaled = False
+
+    def forward(self) -> Any:
+        x = self.inputs
+        for weight, bias in self.layers[:-1]:
+            x = mg.nn.linear(x, weight, bias).relu()
+        return mg.nn.cross_entropy(mg.nn.linear(x, *self.layers[-1]), self.labels)
+
+    def step(self) -> Any:
+        for p in self.parameters:
+            p.grad = None
+        loss = self.forward()
+        loss.backward()
+        for p in self.parameters:
+            p.grad *= RATE  # in place, as below by hand
+            p.data -= p.grad
+        return loss
+
+    def gradients(self) -> list[Any]:
+        return [p.grad / RATE for p in self.parameters]
+
+
+class Handwritten:
+    """In NumPy: parameters and gradients flat, every array allocated once, activations overwritten in place."""
+
+    name = "NumPy"
+
+    def __init__(self, problem: Problem) -> None:
+        dtype, sizes, batch = problem.dtype, problem.sizes, problem.batch
+        flat = np.concatenate([p.ravel() for p in problem.parameters()])
+        self.flat, self.slopes = flat, np.empty_like(flat)
+        self.layers, start = [], 0
+        for n, m in pairwise(sizes):
+            # Weights as (inputs, outputs), so that x @ w reads both along their rows.
+            views = []
+            for buffer in (self.flat, self.slopes):
+                w = buffer[start : start + n * m].reshape(n, m)
+                views += [w, buffer[start + n * m : start + n * m + m]]
+            self.layers.append(tuple(views))
+            start += n * m + m
+        for (w, b, _, _), weight, bias in zip(self.layers, problem.weights, problem.biases, strict=True):
+            w[...], b[...] = weight.T, bias
+        self.inputs, self.labels, self.rows = problem.inputs, problem.labels, np.arange(batch)
+        self.outs = [problem.inputs, *(np.empty((batch, m), dtype) for m in sizes[1:])]
+        self.deltas = [None, *(np.empty((batch, m), dtype) for m in sizes[1:])]
+        self.masks = [None, *(np.empty((batch, m), bool) for m in sizes[1:-1])]
+        self.column = np.empty((batch, 1), dtype)
+        self.batch = batch
+
+    def step(self) -> float:
+        outs, deltas, column, last = self.outs, self.deltas, self.column, len(self.layers)
+        for k, (w, b, _, _) in enumerate(self.layers):
+            h = outs[k + 1]
+            np.matmul(outs[k], w, out=h)
+            np.add(h, b, out=h)
+            if k + 1 < last:
+                np.maximum(h, 0.0, out=h)
+        z, d = outs[last], deltas[last]
+        np.maximum.reduce(z, axis=1, keepdims=True, out=column)
+        np.subtract(z, column, out=z)
+        picked = z[self.rows, self.labels]
+        np.exp(z, out=d)
+        np.add.reduce(d, axis=1, keepdims=True, out=column)
+        np.divide(d, column, out=d)
+        loss = (np.log(column).sum() - picked.sum()) / self.batch
+        d[self.rows, self.labels] -= 1.0
+        np.multiply(d, 1.0 / self.batch, out=d)
+        for k in range(last - 1, -1, -1):
+            w, _, dw, db = self.layers[k]
+            d = deltas[k + 1]
+            np.matmul(outs[k].T, d, out=dw)
+            np.add.reduce(d, axis=0, out=db)
+            if k:
+                np.matmul(d, w.T, out=deltas[k])
+                np.greater(outs[k], 0.0, out=self.masks[k])
+                np.multiply(deltas[k], self.masks[k], out=deltas[k])
+        np.multiply(self.slopes, RATE, out=self.slopes)
+        np.subtract(self.flat, self.slopes, out=self.flat)
+        return float(loss)
+
+    def gradients(self) -> list[Any]:
+        return [x / RATE for _, _, dw, db in self.layers for x in (dw.T, db)]
+
+    def buffers(self) -> int:
+        """Bytes of the activations and gradients that a step holds."""
+        return sum(x.nbytes for x in (self.slopes, *self.outs[1:], *self.deltas[1:], *self.masks[1:]))  # type: ignore[union-attr]
+
+    def buffers_one_by_one(self) -> int:
+        """The same where each of z, relu(z) and their gradients has an array of its own, as ours have."""
+        hidden = sum(x.nbytes for x in self.outs[1:-1])
+        return int(self.buffers() - sum(x.nbytes for x in self.masks[1:]) + 2 * hidden)  # type: ignore[union-attr]
+
+
+class PyTorch:
+    """Eager PyTorch as its users write it: modules, a loss, an optimizer."""
+
+    name = "PyTorch"
+
+    def __init__(self, problem: Problem) -> None:
+        self.torch = torch = import_module("torch")
+        torch.set_num_threads(1)
+        layers: list[Any] = []
+        for weight, bias in zip(problem.weights, problem.biases, strict=True):
+            m, n = weight.shape
+            layer = torch.nn.Linear(n, m, dtype=getattr(torch, problem.dtype))
+            with torch.no_grad():
+                layer.weight.copy_(torch.from_numpy(weight))
+                layer.bias.copy_(torch.from_numpy(bias))
+            layers += [layer, torch.nn.ReLU()]
+        self.model = torch.nn.Sequential(*layers[:-1])
+        self.criterion = torch.nn.CrossEntropyLoss()
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=RATE)
+        self.inputs, self.labels = torch.from_numpy(problem.inputs), torch.from_numpy(problem.labels)
+
+    def step(self) -> Any:
+        self.optimizer.zero_grad()
+        loss = self.criterion(self.model(self.inputs), self.labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def gradients(self) -> list[Any]:
+        return [p.grad.numpy() for p in self.model.parameters()]
+
+
+class BarePyTorch:
+    """Eager PyTorch with as little around it as possible: no modules, no optimizer."""
+
+    name = "bare PyTorch"
+
+    def __init__(self, problem: Problem) -> None:
+        self.torch = torch = import_module("torch")
+        torch.set_num_threads(1)
+        self.parameters = [torch.from_numpy(p).requires_grad_() for p in problem.parameters()]
+        self.layers = list(zip(self.parameters[::2], self.parameters[1::2], strict=True))
+        self.inputs, self.labels = torch.from_numpy(problem.inputs), torch.from_numpy(problem.labels)
+
+    def step(self) -> Any:
+        functional, x = self.torch.nn.functional, self.inputs
+        for p in self.parameters:
+            p.grad = None
+        for weight, bias in self.layers[:-1]:
+            x = functional.linear(x, weight, bias).relu()
+        loss = functional.cross_entropy(functional.linear(x, *self.layers[-1]), self.labels)
+        loss.backward()
+        with self.torch.no_grad():
+            for p in self.parameters:
+                p.sub_(p.grad, alpha=RATE)
+        return loss
+
+    def gradients(self) -> list[Any]:
+        return [p.grad.numpy() for p in self.parameters]
+
+
+class Autograd:
+    """HIPS autograd."""
+
+    name = "autograd"
+
+    def __init__(self, problem: Problem) -> None:
+        anp = import_module("autograd.numpy")
+        logsumexp = import_module("autograd.scipy.special").logsumexp
+        self.parameters = problem.parameters()
+        inputs, labels, rows = problem.inputs, problem.labels, np.arange(problem.batch)
+
+        def loss(parameters: list[Any]) -> Any:
+            x = inputs
+            for k in range(0, len(parameters), 2):
+                x = anp.dot(x, parameters[k].T) + parameters[k + 1]
+                if k + 2 < len(parameters):
+                    x = anp.maximum(x, 0.0)
+            return anp.mean(logsumexp(x, axis=1) - x[rows, labels])
+
+        self.both = import_module("autograd").value_and_grad(loss)
+        self.slopes: list[Any] = []
+
+    def step(self) -> float:
+        loss, self.slopes = self.both(self.parameters)
+        for p, slope in zip(self.parameters, self.slopes, strict=True):
+            p -= RATE * slope
+        return float(loss)
+
+    def gradients(self) -> list[Any]:
+        return self.slopes
+
+
+class Jax:
+    """JAX with the whole step compiled, buffers donated."""
+
+    name = "JAX jit"
+
+    def __init__(self, problem: Problem) -> None:
+        jax = import_module("jax")
+        jax.config.update("jax_enable_x64", True)
+        jnp = import_module("jax.numpy")
+        self.parameters = [jnp.asarray(p) for p in problem.parameters()]
+        self.inputs, self.labels = jnp.asarray(problem.inputs), jnp.asarray(problem.labels)
+
+        def loss(parameters: list[Any], x: Any, labels: Any) -> Any:
+            for k in range(0, len(parameters), 2):
+                x = x @ parameters[k].T + parameters[k + 1]
+                if k + 2 < len(parameters):
+                    x = jax.nn.relu(x)
+            logp = jax.nn.log_softmax(x)
+            return -jnp.mean(jnp.take_along_axis(logp, labels[:, None], axis=1))
+
+        def step(parameters: list[Any], x: Any, labels: Any) -> Any:
+            value, slopes = jax.value_and_grad(loss)(parameters, x, labels)
+            return value, [p - RATE * slope for p, slope in zip(parameters, slopes, strict=True)]
+
+        self.slopes_of = jax.jit(jax.grad(loss))
+        self.compiled = jax.jit(step, donate_argnums=0)
+        self.before: Any = [np.array(p) for p in self.parameters]
+
+    def step(self) -> float:
+        loss, self.parameters = self.compiled(self.parameters, self.inputs, self.labels)
+        return float(loss)  # which waits for it
+
+    def gradients(self) -> list[Any]:
+        return [np.array(x) for x in self.slopes_of(self.before, self.inputs, self.labels)]
+
+
+def check_agreement(a: Any, b: Any, rtol: float) -> None:
+    """Raise unless a first step of both gives the same loss and gradients: a wrong answer has no speed."""
+    losses = [float(x.item() if hasattr(x, "item") else x) for x in (a.step(), b.step())]
+    if abs(losses[0] - losses[1]) > rtol * abs(losses[0]):
+        raise AssertionError(f"the losses of {a.name} and {b.name} differ: {losses}")
+    for i, (x, y) in enumerate(zip(a.gradients(), b.gradients(), strict=True)):
+        if not np.allclose(x, y, rtol=100 * rtol, atol=100 * rtol * np.abs(x).max()):
+            raise AssertionError(f"gradient {i} of {a.name} and {b.name} differs by {np.abs(x - y).max()}")
+
+
+PEERS: tuple[Callable[[Problem], Any], ...] = (Handwritten, PyTorch, BarePyTorch, Autograd, Jax)
