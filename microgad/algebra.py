@@ -8,12 +8,12 @@ from typing import Any
 
 from . import primitives as rows
 from .autodiff import pull
-from .errors import InputError, shown
-from .naming import all_names, find
+from .errors import InputError, shown, spell
+from .naming import all_names, find, literal
 from .node import Node
 from .order import dependents, topological_order
 from .primitives import TABLE
-from .symbolic import LIMIT, Expr, Formula, apply, leaf_symbols, numeral, operand_formulas, symbol, too_long
+from .symbolic import LIMIT, Expr, Formula, applied, apply, leaf_symbols, numeral, operand_formulas, symbol, too_long
 
 MANY = 10_000  # nodes, of which there is no need to count the symbols
 
@@ -23,22 +23,24 @@ def formula(f: Node, wrt: Node | str | None = None) -> Formula:
 
     Parameters
     ----------
-    f : Value
-        The result. Named leaves stand for themselves, the others for their numbers.
+    f : Value or Tensor
+        The result. Named leaves stand for themselves, the others for their numbers, large arrays for their shape.
     wrt : Value or str, optional
         A node of the graph, or the name of one: then it is the derivative by that node, collected and simplified.
 
     Returns
     -------
     Formula
-        A ``str`` that `parse` reads where the names in it are identifiers; a notebook shows its ``latex``.
+        A ``str`` that `parse` reads where the names in it are identifiers and nothing is an array; a notebook shows
+        its ``latex``.
 
     Raises
     ------
     GraphSizeError
         If it would have more symbols than anybody reads; the message says how many.
     InputError
-        If `f` is no Value, or `wrt` none of its nodes.
+        If `f` is no node, or `wrt` none of its nodes; if Tensors lie between the two, whose derivatives are products
+        of arrays that `backward_steps` writes out.
 
     Examples
     --------
@@ -59,15 +61,28 @@ def formula(f: Node, wrt: Node | str | None = None) -> Formula:
     if x is None:
         for node in order:
             if node not in written:
-                assert node.prim is not None
-                written[node] = apply(node.prim, *operand_formulas(node, written))
+                written[node] = applied(node, operand_formulas(node, written))
         found = written[f]
     else:
+        on_paths = dependents(order, [x])
+        of_numbers(order, on_paths, x, "formula")
         if x not in written or written[x].number is not None:
             written[x] = symbol(names[x])
-        derivative = pull(order, trace=True, among=dependents(order, [x])).get(x, 0.0)
+        derivative = pull(order, trace=True, among=on_paths).get(x, 0.0)
         found = collect(derivative, written, set(order))
     return Formula(found.text, found.latex)
+
+
+def of_numbers(order: Sequence[Node], on_paths: Set[Node], x: Node, what: str) -> None:
+    """Raise where a Tensor lies between x and the result, whose derivative is no formula of numbers."""
+    for node in order:
+        made_of_arrays = node is not x and node.prim is not None and node.prim.vjp
+        if node in on_paths and (type(node._data) is not float or made_of_arrays):
+            kind = "a Tensor" if type(node._data) is not float else "a number from a Tensor"
+            raise InputError(
+                f"{what} by {literal(spell(x))}: {literal(spell(node))} is {kind}, and only derivatives of Values by "
+                "Values are written as formulas: mg.backward_steps writes out each step, mg.grad computes derivatives"
+            )
 
 
 def _guard_size(order: Sequence[Node], x: Node | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import structural as rows
-from .errors import GraphCutError, InputError, ShapeError, shown, spell
+from .errors import GraphCutError, InputError, MicrogadError, ShapeError, plain, shown, spell
 from .node import Node
 from .structural import shape
 
@@ -19,12 +19,13 @@ from .structural import shape
 def as_array(x: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
     """Numbers as an array of a tensor's own: float64, or float32 where they are that already."""
     if isinstance(x, Node) or (isinstance(x, (list, tuple)) and _has_node(x)):
+        alone = isinstance(x, Node) and type(x._data) is not float
+        joined = "use it as it is" if alone else "join Values and Tensors with mg.stack"
         raise GraphCutError(
-            f"an array of {_said(x)} would cut the graph: mg.stack joins Values and Tensors with their gradients, "
-            ".data or .detach() gives the numbers alone"
+            f"an array of {_said(x)} would cut the graph: {joined}, or take .data or .detach() for the numbers alone"
         )
     if isinstance(x, np.ma.MaskedArray):
-        raise InputError(f"a Tensor has no mask as {shown(x)} has: take .filled(0.0), and multiply by ~x.mask")
+        raise InputError("a Tensor has no mask, as this masked array has: fill it first, as in x.filled(0.0)")
     try:
         found = np.array(x)
     except (ValueError, TypeError, OverflowError) as error:
@@ -49,7 +50,10 @@ def _has_node(x: Any) -> bool:
 
 def _said(x: Any) -> str:
     """A node, or what holds one, in a message."""
-    return f"the {type(x).__name__} {spell(x)}" if isinstance(x, Node) else shown(x)
+    if isinstance(x, Node):
+        return f"the {type(x).__name__} {spell(x)}"
+    inner = next(y for y in x if isinstance(y, Node) or (isinstance(y, (list, tuple)) and _has_node(y)))
+    return f"a {type(x).__name__} that holds {_said(inner)}"
 
 
 def _advice(x: Any, found: np.ndarray[Any, Any]) -> str:
@@ -59,7 +63,7 @@ def _advice(x: Any, found: np.ndarray[Any, Any]) -> str:
         small = all(abs(one) < 2**1023 for one in found.flat)
         return "; convert it with np.asarray(x, float)" if small else ": an integer is too large for a float"
     if isinstance(x, (set, frozenset, dict)) or hasattr(x, "__next__"):
-        return "; make a list of it"
+        return f"; make a list of {'its values' if isinstance(x, dict) else 'it'}"
     said = {
         "c": "take .real and .imag apart",
         "U": "convert text with np.asarray(x, float)",
@@ -73,9 +77,17 @@ def _advice(x: Any, found: np.ndarray[Any, Any]) -> str:
     return of + (f"; {said}" if said else "")
 
 
-def operand(x: Any) -> Any:
-    """An operand of a structural row: a node as it is, anything else as an array."""
-    return x if isinstance(x, Node) else as_array(x)
+def operand(x: Any, what: str) -> Any:
+    """An operand of a structural row: a node as it is, anything else as an array; an error says `what` took it."""
+    return x if isinstance(x, Node) else array_of(what, x)
+
+
+def array_of(what: str, x: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
+    """`as_array`, with errors that begin with `what`."""
+    try:
+        return as_array(x, dtype)
+    except MicrogadError as error:
+        raise type(error)(f"{what}: {error}") from None
 
 
 def axes_of(x: Any, axis: Any, what: str, *, new: int = 0) -> tuple[int, ...]:
@@ -86,13 +98,15 @@ def axes_of(x: Any, axis: Any, what: str, *, new: int = 0) -> tuple[int, ...]:
         if any(isinstance(i, (bool, np.bool_)) for i in (axis if isinstance(axis, (tuple, list)) else (axis,))):
             raise TypeError
     except TypeError:
-        raise InputError(f"{what} along axis {shown(axis)}: an axis is a whole number, or a tuple of them") from None
+        of = f"{what} of {spell(x)}"
+        raise InputError(f"{of}: an axis is a whole number, or a tuple of them, not {shown(axis)}") from None
     found = tuple(i + n if i < 0 else i for i in given)
     if wrong := [i for i, j in zip(given, found, strict=True) if not 0 <= j < n]:
-        has = f"{n} ax{'e' if n != 1 else 'i'}s" + (f", {-n} to {n - 1}" if n else "")
-        raise ShapeError(f"{what} along axis {wrong[0]}: {spell(x)} of shape {shape(x)} leaves {has}")
+        has = f"{n} ax{'e' if n != 1 else 'i'}s, {-n} to {n - 1}" if n else "none: it is one number"
+        of = "; with the new one there are" if new else " has"
+        raise ShapeError(f"{what} along axis {plain(wrong[0])}: {spell(x)} of shape {shape(x)}{of} {has}")
     if len(set(found)) < len(found):
-        raise ShapeError(f"{what} along axis {axis}: an axis stands there twice")
+        raise ShapeError(f"{what} of {spell(x)} along axis {axis}: an axis stands there twice")
     return found
 
 
@@ -100,13 +114,13 @@ def axis_of(x: Any, axis: Any, what: str, *, new: int = 0) -> int:
     """One axis, counted from 0."""
     found = axes_of(x, axis, what, new=new)
     if isinstance(axis, (tuple, list)):
-        raise InputError(f"{what} along axis {shown(axis)}: it is along one axis, a whole number")
+        raise InputError(f"{what} of {spell(x)}: it is along one axis, a whole number, not along {shown(axis)}")
     return found[0]
 
 
 def reduce(row: Any, x: Any, axis: Any, **params: Any) -> Any:
     """A reduction along `axis`, None for all."""
-    x = operand(x)
+    x = operand(x, row.name)
     axes = None if axis is None else tuple(sorted(axes_of(x, axis, row.name)))
     if "keepdims" in params and not isinstance(params["keepdims"], (bool, np.bool_)):
         raise InputError(f"keepdims of {row.name} is True or False, not {shown(params['keepdims'])}")
@@ -145,7 +159,7 @@ def concatenate(arrays: Sequence[Any], axis: int = 0) -> Any:
     >>> mg.concatenate([[1.0, 2.0], mg.Tensor([3.0])])
     Tensor(data=[1. 2. 3.], grad=None)
     """
-    parts = [operand(x) for x in _sequence(arrays, "concatenate")]
+    parts = [operand(x, "concatenate") for x in _sequence(arrays, "concatenate")]
     return rows.concatenate.given(axis=axis_of(parts[0], axis, "concatenate"))(*parts)
 
 
@@ -174,7 +188,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     """
     listed = _sequence(arrays, "stack")
     parts = [stack(x) if isinstance(x, (list, tuple)) and _has_node(x) else x for x in listed]
-    parts = [x if isinstance(x, Node) or type(x) is float else operand(x) for x in parts]
+    parts = [x if isinstance(x, Node) or type(x) is float else operand(x, "stack") for x in parts]
     return rows.stack.given(axis=axis_of(parts[0], axis, "stack", new=1))(*parts)
 
 
@@ -196,7 +210,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ..
     >>> mg.split([1.0, 2.0, 3.0, 4.0], 2)
     (array([1., 2.]), array([3., 4.]))
     """
-    x = operand(x)
+    x = operand(x, "split")
     where = axis_of(x, axis, "split")
     n = shape(x)[where]
     try:
@@ -206,7 +220,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ..
         raise InputError(f"split into {shown(sections)}: give a number of parts, or the indices of the cuts") from None
     if isinstance(cuts, int):
         if cuts < 1 or n % cuts:
-            raise ShapeError(f"split of {spell(x)}, of shape {shape(x)}: {n} along axis {axis} is not {cuts} equal parts")
+            raise ShapeError(f"split of {spell(x)} of shape {shape(x)}: {n} along axis {axis} is not {cuts} equal parts")
         cuts = [k * n // cuts for k in range(1, cuts)]
     edges = [0, *cuts, n]
     ahead = [slice(None)] * where
@@ -234,7 +248,7 @@ def unbind(x: Any, axis: int = 0) -> tuple[Any, ...]:
     >>> t.grad
     array([3., 2.])
     """
-    x = operand(x)
+    x = operand(x, "unbind")
     where = axis_of(x, axis, "unbind")
     if len(shape(x)) == 1:
         row, ahead = (rows.item if isinstance(x, Node) else rows.index), ()
@@ -307,7 +321,7 @@ def log_softmax(x: Any, axis: Any = -1, temperature: Any = 1.0) -> Any:
 
 
 def _cooled(x: Any, temperature: Any) -> Any:
-    x = operand(x)
+    x = operand(x, "softmax")
     if isinstance(temperature, Node):
         return x / temperature
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .algebra import collect, formula
+from .algebra import collect, formula, of_numbers
 from .autodiff import pull
 from .errors import GraphSizeError, InputError, shown
 from .naming import DIGITS, find, magnitude
@@ -58,7 +58,8 @@ def derive(f: Node, wrt: Node | str, *, digits: int = DIGITS) -> Formula:
     GraphSizeError
         If the paths have more nodes than anybody reads.
     InputError
-        If `f` is no Value, or `wrt` none of its nodes.
+        If `f` is no Value, or `wrt` none of its nodes; if a Tensor lies between the two, whose derivatives are products
+        of arrays that `backward_steps` writes out.
     DomainError
         Where a derivative does not exist.
 
@@ -85,6 +86,7 @@ def derive(f: Node, wrt: Node | str, *, digits: int = DIGITS) -> Formula:
     x = find(order, wrt)
     on_paths = dependents(order, [x])
     nodes = [node for node in order if node in on_paths]
+    of_numbers(order, on_paths, x, "derive")
     if len(nodes) > LIMIT:
         raise GraphSizeError(
             f"{len(nodes):,} nodes lie on the paths; a derivation shows up to {LIMIT:,}. Derive a part of the graph, "

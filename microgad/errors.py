@@ -56,10 +56,15 @@ class RenderError(MicrogadError, RuntimeError):
 
 def shown(x: Any) -> str:
     """The type of a thing and the beginning of its text, whatever it is."""
+    return f"{type(x).__name__} {brief(x)}".rstrip()
+
+
+def brief(x: Any) -> str:
+    """The beginning of a thing's text; nothing where it has none."""
     try:
-        return f"{type(x).__name__} {' '.join(f'{x!r:.60}'.split()):.40}"
+        return f"{' '.join(f'{x!r:.60}'.split()):.40}"
     except Exception:  # its __repr__ is not ours; of an integer of 5,000 digits Python gives none
-        return type(x).__name__
+        return ""
 
 
 def spell(x: Any, depth: int = 2) -> str:
@@ -68,13 +73,13 @@ def spell(x: Any, depth: int = 2) -> str:
     if getattr(x, "name", None):
         return str(x.name)
     if prim is None:
-        return _plain(getattr(x, "_data", x))
+        return plain(getattr(x, "_data", x))
     if depth == 0:
         return "…"
     return _fill(prim.text, [spell(operand, depth - 1) for operand in x.operands])
 
 
-def _plain(data: Any) -> str:
+def plain(data: Any) -> str:
     """A number, or up to three of them, as they are written; more are an array."""
     if isinstance(data, float):
         return repr(float(data))
@@ -112,20 +117,46 @@ def outside_domain(row: Any, operands: Sequence[Any], data: Sequence[Any]) -> Do
 
 def misfit(row: Any, operands: Sequence[Any], data: Sequence[Any], error: Exception) -> MicrogadError:
     """The error of a rule that refused arrays: their shapes, or what they hold."""
-    given = " and ".join(f"{spell(x)}, {kind(y)}" for x, y in zip(operands[:4], data[:4], strict=True))
+    given = " and ".join(_sized(x, y) for x, y in zip(operands[:4], data[:4], strict=True))
     given += f" and {len(operands) - 4} more" if len(operands) > 4 else ""
-    params = ", ".join(f"{name}={value}" for name, value in row.params.items())
-    says = f"{row.name}{f' with {params:.80}' if params else ''} of {given or 'nothing'}"
+    says = f"{row.name}{_params(row)} of {given or 'nothing'}"
     if strange := [y.dtype for y in data if getattr(getattr(y, "dtype", None), "kind", "f") not in tuple("biufc")]:
         return InputError(f"{says}: it is of numbers, not of dtype {strange[0]}")
     if row.partials and not isinstance(error, ArithmeticError):
         shapes = [getattr(y, "shape", ()) for y in data]
         longest = max(map(len, shapes))
         padded = [(1,) * (longest - len(shape)) + shape for shape in shapes]
-        if any(len({n for n in axis if n != 1}) > 1 for axis in zip(*padded, strict=True)):
-            return ShapeError(f"{says}: from the last axis on, lengths have to be equal, or 1")
+        for axis in list(zip(*padded, strict=True))[::-1]:
+            if len(differ := list(dict.fromkeys(n for n in axis if n != 1))) > 1:
+                lengths = " and ".join(map(str, differ))
+                return ShapeError(f"{says}: {lengths} differ; from the last axis on, lengths have to be equal, or 1")
         return DomainError(f"{says}: {error}" + (f"; it needs {row.domain}" if row.domain else ""))
-    return ShapeError(f"{says}: " + (f"it needs {row.domain}" if row.domain else str(error)))
+    why = _meeting(*(getattr(y, "shape", ()) for y in data)) if row.name == "matmul" else ""
+    return ShapeError(f"{says}: {why}" + (f"it needs {row.domain}" if row.domain else str(error)))
+
+
+def _meeting(left: tuple[int, ...], right: tuple[int, ...]) -> str:
+    """Which lengths do not meet in a matrix product."""
+    if not left or not right:
+        return "a number is multiplied by *; "
+    inner = left[-1], right[-2:][0]
+    return f"{inner[0]} and {inner[1]} differ; " if inner[0] != inner[1] else "the axes in front do not broadcast; "
+
+
+def _sized(x: Any, data: Any) -> str:
+    """An operand and its shape."""
+    return f"{spell(x)} of shape {data.shape}" if hasattr(data, "shape") else f"the number {spell(x)}"
+
+
+def _params(row: Any) -> str:
+    """With what parameters a row was called."""
+    if "key" in row.params:
+        return f" {row.text.format('')[:80]}"
+    words = {"axis": "along axis", "axes": "to the axes", "to": "to"}
+    given = {name: x for name, x in row.params.items() if name in words and x is not None}
+    if isinstance(axis := given.get("axis"), tuple) and len(axis) == 1:
+        [given["axis"]] = axis
+    return "".join(f" {words[name]} {brief(x)}" for name, x in given.items())
 
 
 def kind(x: Any) -> str:
@@ -138,8 +169,8 @@ def at(operands: Sequence[Any], data: Sequence[Any]) -> str:
     """The numbers of the operands by name, for the end of a sentence; nothing where they name themselves."""
     pairs = dict(zip(map(spell, operands), data, strict=True))
     given = ", ".join(
-        f"{text} {kind(number)}" if getattr(number, "ndim", 0) else f"{text} = {_plain(number)}"
+        f"{text} {kind(number)}" if getattr(number, "ndim", 0) else f"{text} = {plain(number)}"
         for text, number in pairs.items()
-        if text != _plain(number)
+        if text != plain(number)
     )
     return f" at {given}" if given else ""

@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .naming import DIGITS, columns, number
+import numpy as np
+
+from .autodiff import one_number
+from .naming import DIGITS, columns
 from .node import Node
-from .steps import View, steps_back
-from .symbolic import Expr, as_written, numeral, products
+from .steps import Step, View, said, steps_back
+from .symbolic import as_written, numeral, products
 
 LIMIT = 10_000  # rows
 PARTS = 6  # of one adjoint that are written out
@@ -23,26 +26,26 @@ class Row(NamedTuple):
 
     Attributes
     ----------
-    node : Value
+    node : Value or Tensor
         The node itself.
     name : str
         What the table calls it.
     primal : str
         How it was computed; empty for a leaf.
-    value : float
+    value : float or array
         What came out.
     parts : str
-        How its adjoint adds up from ``upstream · local``.
-    adjoint : float
-        The derivative of the result by it.
+        How its adjoint adds up from ``upstream · local``; of arrays in names where the numbers are many.
+    adjoint : float, array or None
+        The derivative of the result by it; None for a Tensor that needs none.
     """
 
     node: Any
     name: str
     primal: str
-    value: float
+    value: Any
     parts: str
-    adjoint: float
+    adjoint: Any
 
 
 @dataclass(frozen=True, repr=False)
@@ -83,7 +86,7 @@ class EvaluationTrace:
 
     def _cells(self, escape: Callable[[str], str]) -> list[tuple[str, ...]]:
         return [
-            tuple(map(escape, (row.name, row.primal, number(row.value), row.parts, number(row.adjoint))))
+            tuple(map(escape, (row.name, row.primal, said(row.value), row.parts, said(row.adjoint))))
             for row in self.rows
         ]
 
@@ -102,8 +105,8 @@ def evaluation_trace(f: Node) -> EvaluationTrace:
 
     Parameters
     ----------
-    f : Value
-        The result.
+    f : Value or Tensor
+        The result, one number.
 
     Returns
     -------
@@ -115,7 +118,9 @@ def evaluation_trace(f: Node) -> EvaluationTrace:
     GraphSizeError
         If the table would have more rows than anybody reads.
     InputError
-        If `f` is no Value.
+        If `f` is no node.
+    ShapeError
+        If `f` is not one number.
     DomainError
         Where a derivative does not exist.
 
@@ -132,17 +137,27 @@ def evaluation_trace(f: Node) -> EvaluationTrace:
     f     v1 * z    -12                1
     """
     view = View(f, "evaluation traces", LIMIT)
-    adjoints: dict[Node, float] = {f: 1.0}
-    parts: dict[Node, list[list[Expr]]] = {node: [] for node in view.order}
+    adjoints: dict[Node, Any] = {one_number(f, "evaluation_trace"): f.seed()}
+    uses: dict[Node, list[tuple[Step, int]]] = {node: [] for node in view.order}
     for step in steps_back(view):
-        for edge in step.edges:
+        for i, edge in enumerate(step.edges):
             adjoints[edge.input] = edge.total
-            parts[edge.input].append([numeral(step.upstream, DIGITS), numeral(edge.local, DIGITS)])
+            uses[edge.input].append((step, i))
 
     def row(node: Node) -> Row:
         primal = "" if node.prim is None else as_written(node, view.symbols(node)).text
-        some = parts[node][:PARTS]
-        written = " + ".join(term.text for term in products(some, len(parts[node]) - len(some))) if some else ""
-        return Row(node, view.names[node], primal, node._data, written, adjoints[node])
+        value = node._data if type(node._data) is float else np.array(node._data)
+        return Row(node, view.names[node], primal, value, _parts(uses[node]), adjoints.get(node))
 
     return EvaluationTrace(tuple(map(row, view.order)))
+
+
+def _parts(uses: Sequence[tuple[Step, int]]) -> str:
+    """The sum that an adjoint is, over the steps that the node has a part in."""
+    some, more = uses[:PARTS], len(uses) - len(uses[:PARTS])
+    if not some:
+        return ""
+    if all(type(step.node._data) is float and step.edges[i].local is not None for step, i in some):
+        factors = [[numeral(step.upstream, DIGITS), numeral(step.edges[i].local, DIGITS)] for step, i in some]
+        return " + ".join(term.text for term in products(factors, more))
+    return " + ".join([step.product(i)[-1] for step, i in some] + [f"… ({more:,} more)"] * (more > 0))

@@ -1,4 +1,4 @@
-"""The primitives as functions: on floats and arrays they compute, on Values they record a node."""
+"""The primitives as functions: on floats and arrays they compute, on Values and Tensors they record a node."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def exp(x: Any) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
 
     Examples
@@ -33,7 +33,7 @@ def log(x: Any) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
 
     Examples
@@ -52,7 +52,7 @@ def sqrt(x: Any) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
 
     Examples
@@ -69,7 +69,7 @@ def abs(x: Any) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
 
     Examples
@@ -86,7 +86,7 @@ def sign(x: Any) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
 
     Examples
@@ -105,7 +105,7 @@ def step(x: Any) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
 
     Examples
@@ -122,7 +122,7 @@ def sin(x: Any) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
 
     Examples
@@ -139,7 +139,7 @@ def cos(x: Any) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
 
     Examples
@@ -156,7 +156,7 @@ def tanh(x: Any) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
 
     Examples
@@ -173,7 +173,7 @@ def erf(x: Any) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
 
     Examples
@@ -192,7 +192,7 @@ def sigmoid(x: Any) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
 
     Examples
@@ -209,7 +209,7 @@ def relu(x: Any) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
 
     Examples
@@ -226,7 +226,7 @@ def softplus(x: Any) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
 
     Examples
@@ -245,7 +245,7 @@ def silu(x: Any) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
 
     Examples
@@ -267,7 +267,7 @@ def gelu(x: Any, approximate: str = "none") -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
     approximate : {"none", "tanh"}
         The exact function, or the paper's approximation 0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³))), written in other
@@ -291,9 +291,9 @@ def leaky_relu(x: Any, negative_slope: Any = 0.01) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
-    negative_slope : float, array or Value
+    negative_slope : float, array, Value or Tensor
         The slope below 0; a Value can be learnt, which is PReLU (He et al., 2015).
 
     Examples
@@ -312,9 +312,9 @@ def elu(x: Any, alpha: Any = 1.0) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         Where to evaluate it.
-    alpha : float, array or Value
+    alpha : float, array, Value or Tensor
         How far below 0 it can come.
 
     Examples
@@ -334,9 +334,9 @@ def clip(x: Any, low: Any = None, high: Any = None) -> Any:
 
     Parameters
     ----------
-    x : float, array or Value
+    x : float, array, Value or Tensor
         The numbers to bound.
-    low, high : float, array or Value, optional
+    low, high : float, array, Value or Tensor, optional
         The bounds; None is no bound on that side.
 
     Examples
@@ -355,7 +355,7 @@ def maximum(a: Any, b: Any) -> Any:
 
     Parameters
     ----------
-    a, b : float, array or Value
+    a, b : float, array, Value or Tensor
         Arrays broadcast as in NumPy.
 
     Examples
@@ -372,7 +372,7 @@ def minimum(a: Any, b: Any) -> Any:
 
     Parameters
     ----------
-    a, b : float, array or Value
+    a, b : float, array, Value or Tensor
         Arrays broadcast as in NumPy.
 
     Examples
@@ -391,9 +391,9 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 
     Parameters
     ----------
-    condition : bool, float, array or Value
+    condition : bool, float, array, Value or Tensor
         What decides, such as ``x > 0``.
-    a, b : float, array or Value
+    a, b : float, array, Value or Tensor
         What is chosen from; arrays broadcast as in NumPy.
 
     Examples
@@ -414,7 +414,7 @@ def greater(a: Any, b: Any) -> Any:
 
     Parameters
     ----------
-    a, b : float, array or Value
+    a, b : float, array, Value or Tensor
         Arrays broadcast as in NumPy.
 
     Examples
@@ -431,7 +431,7 @@ def equal(a: Any, b: Any) -> Any:
 
     Parameters
     ----------
-    a, b : float, array or Value
+    a, b : float, array, Value or Tensor
         Arrays broadcast as in NumPy.
 
     Examples

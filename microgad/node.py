@@ -171,7 +171,7 @@ class Node:
                 continue
             a, b = node.a, node.b
             operands = a if type(a) is tuple else (a,) if b is EMPTY else (a, b)
-            args = [x if type(x) is float else x._data for x in operands]
+            args: list[Any] = [x if type(x) is float else x._data for x in operands]
             for x, arg, rule in zip(operands, args, quick):  # noqa: B905, which costs a tenth of a microsecond
                 if type(x) is not float and x.requires_grad:
                     contribution = rule(g, data, *args, **params)

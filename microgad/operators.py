@@ -218,8 +218,8 @@ class Arithmetic(Node, rank=-1):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         raise GraphCutError(
-            f"an array of the {type(self).__name__} {spell(self)} would cut it out of the graph: mg.stack makes a Tensor "
-            "of Values, .data is the number alone"
+            f"an array of the {type(self).__name__} {spell(self)} would cut it out of the graph: mg.stack makes a "
+            "Tensor of Values, .data is the number alone"
         )
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:

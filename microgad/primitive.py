@@ -40,7 +40,7 @@ class Primitive:
     latex: str = ""  # the same for LaTeX
     domain: str = ""  # what the operands have to be, for the message of a DomainError
     params: Mapping[str, Any] = field(default_factory=dict)  # structural: keywords of the rules, such as axis=0
-    spelled: Callable[..., dict[str, str]] | None = None  # structural: from the params to the three templates above
+    spelled: Callable[..., dict[str, Any]] | None = None  # structural: from the params to the three templates above
 
     def given(self, **params: Any) -> Primitive:
         """The same row with its parameters, which a node keeps with it."""

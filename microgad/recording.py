@@ -71,6 +71,11 @@ def no_grad(function: Callable[..., Any] | None = None) -> Any:
     return _NoGrad()(function)
 
 
+def silenced() -> bool:
+    """Whether nothing is recorded in this thread at present."""
+    return get_ident() in silent
+
+
 @contextmanager
 def recording() -> Iterator[None]:
     """Record, whatever surrounds it: for the transforms, which need the graph of the function they call."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .agreement import outdated
-from .errors import GraphSizeError, InputError, shown
-from .naming import DIGITS, all_names, literal, number
+from .autodiff import one_number
+from .errors import GraphSizeError, InputError, shown, spell
+from .naming import DIGITS, FEW, all_names, literal, number
 from .node import Node
 from .order import topological_order
-from .symbolic import Expr, as_written, numeral, partial, products, symbol
+from .structural import count, matmul, shape
+from .symbolic import ATOM, Expr, as_written, datum, enclosed, partial, products, symbol
 
 LIMIT = 100_000  # nodes; nobody reads the steps of more
 
@@ -38,11 +44,13 @@ class View:
 
     @cached_property
     def users(self) -> dict[Node, list[Node]]:
-        """For each node those that use it, once for each use, in the order in which the backward pass comes by."""
+        """For each node those that send it a gradient, once for each use, in the order in which the pass comes by."""
         found: dict[Node, list[Node]] = {node: [] for node in self.order}
         for node in reversed(self.order):
-            for x in node.inputs:
-                found[x].append(node)
+            if found[node] or node is self.order[-1]:
+                for x in node.inputs:
+                    if x.requires_grad:
+                        found[x].append(node)
         return found
 
     @cached_property
@@ -80,11 +88,32 @@ class View:
 
     def numbers(self, node: Node) -> dict[Node, Expr]:
         """The inputs of a node by their numbers."""
-        return {x: numeral(x._data, DIGITS) for x in node.inputs}
+        return {x: datum(x._data, DIGITS) for x in node.inputs}
 
     def derivative(self, node: Node) -> str:
         """∂f/∂node."""
         return partial(self.names[self.order[-1]], self.names[node]).text
+
+    def flow(self, node: Node, slot: int) -> str:
+        """How an operation on whole arrays makes the gradient of an operand from its own, in the nodes' names."""
+        row, operands = node.prim, node.operands
+        assert row is not None
+        x = operands[slot]
+
+        def name(y: Any) -> str:
+            return number(y) if type(y) is float else enclosed(symbol(self.names[y]), 0, ATOM)
+
+        def filled(found: re.Match[str]) -> str:
+            what, mark = found.groups()
+            if what == "n":
+                return str(_divisor(node))
+            text = self.derivative(node) if what == "G" else name(node if what == "Y" else operands[int(what[1])])
+            return f"({text}){mark}" if mark and re.search(r"\W", text) and text[0] != "(" else text + mark
+
+        said = row.flow[min(slot, len(row.flow) - 1)] if row.flow else f"G, back through {row.name}"
+        text = re.sub(r"(?<!\w)(G|Y|n|\{\d\})(ᵀ|(?!\w))", filled, said)
+        apart = row is matmul and len(shape(x)) > 1 and shape(x)[:-2] != shape(node)[: len(shape(node)) - 2]
+        return f"Σ {text}" if apart else text
 
 
 class Edge(NamedTuple):
@@ -92,13 +121,14 @@ class Edge(NamedTuple):
 
     Attributes
     ----------
-    input : Value
+    input : Value or Tensor
         The input.
-    local : float or None
-        The derivative of the node by this input alone, in a backward step.
-    contribution : float or None
-        ``upstream * local``.
-    total : float or None
+    local : float, array or None
+        The derivative of the node by this input alone, in a backward step; None where an operation on whole arrays,
+        such as a matrix product, makes the contribution without it.
+    contribution : float, array or None
+        ``upstream * local``, summed where the input was broadcast: in the shape of the input.
+    total : float, array or None
         What has arrived at the input so far, this contribution included.
     """
 
@@ -114,14 +144,17 @@ class Step(tuple[Any, ...]):
     In what is printed, ∂v/∂x is the derivative of one operation. Where x reaches v in more ways than one, ∂v/∂x⁽¹⁾ and
     ∂v/∂x⁽²⁾ are those by the first and the second place where x stands in v, and by nothing else.
 
+    Of arrays of more than 12 numbers it prints the shape, the smallest and the largest number; ⊙ multiplies number by
+    number, and Σ adds up what flows back to an input that was broadcast.
+
     Attributes
     ----------
-    node : Value
+    node : Value or Tensor
         The node.
-    upstream : float or None
+    upstream : float, array or None
         In the backward pass, the derivative of the result by this node; None in the forward pass.
     edges : tuple of Edge
-        One for each input, in order.
+        One for each input, in order; in the backward pass for those that need a gradient. Arrays are read-only.
     """
 
     # Flat inside, (node, upstream, view, *edge, *edge), one object for the garbage collector and not four: worth 1.3
@@ -135,11 +168,11 @@ class Step(tuple[Any, ...]):
 
     @property
     def upstream(self) -> Any:  # noqa: D102
-        return self[1]
+        return _read_only(self[1])
 
     @property
     def edges(self) -> tuple[Edge, ...]:  # noqa: D102
-        return tuple(Edge(*self[i : i + 4]) for i in range(3, len(self), 4))
+        return tuple(Edge(*map(_read_only, self[i : i + 4])) for i in range(3, len(self), 4))
 
     def __repr__(self) -> str:
         return str(self)
@@ -151,23 +184,68 @@ class Step(tuple[Any, ...]):
         node, _, view, *_ = self
         parts = [view.names[node]]
         if node.prim is not None:
-            parts += [as_written(node, view.symbols(node)).text, as_written(node, view.numbers(node)).text]
-        yield " = ".join([*parts, number(node._data)])
+            parts.append(as_written(node, view.symbols(node)).text)
+            if all(map(_few, (node, *node.inputs))):
+                parts.append(as_written(node, view.numbers(node)).text)
+        yield " = ".join([*parts, said(node._data)])
 
     def _backward(self) -> Iterator[str]:
-        node, upstream, view, *_ = self
-        names, here, edges = view.names, view.derivative(node), self.edges
-        for i, (x, local, contribution, total) in enumerate(edges):
-            place = sum(edge.input is x for edge in edges[: i + 1])
-            factors = f"{here} · {partial(names[node], names[x], view.place(node, x, place)).text}"
-            [numbers] = products([[numeral(upstream, DIGITS), numeral(local, DIGITS)]])
-            product = f"{factors} = {numbers.text} = {number(contribution)}"
+        node, _, view, *_ = self
+        for i, (x, _, contribution, total) in enumerate(self.edges):
+            place = sum(self[k] is x for k in range(3, 4 * i + 4, 4))
+            product = " = ".join([*self.product(i), said(contribution)])
             count, part = len(view.users[x]), view.first_use[x, node] + place
             if count == 1:
                 yield f"{view.derivative(x)} = {product}"
             else:
-                total = "" if part == 1 else f", {'in all' if part == count else 'so far'} {number(total)}"
+                total = "" if part == 1 else f", {'in all' if part == count else 'so far'} {said(total)}"
                 yield f"{view.derivative(x)}, part {part} of {count}: {product}{total}"
+
+    def product(self, i: int) -> list[str]:
+        """How a contribution is computed: in derivatives, and in numbers where that is short."""
+        node, upstream, view, *_ = self
+        x, local, contribution, _ = self[4 * i + 3 : 4 * i + 7]
+        place = sum(self[k] is x for k in range(3, 4 * i + 4, 4))
+        names, here = view.names, view.derivative(node)
+        if local is None:
+            slots = [k for k, y in enumerate(node.operands) if y is x]
+            return [view.flow(node, slots[place - 1])]
+        dot = " ⊙ " if np.ndim(upstream) or np.ndim(local) else " · "
+        found = [f"{here}{dot}{partial(names[node], names[x], view.place(node, x, place)).text}"]
+        if np.size(upstream) <= FEW and np.size(local) <= FEW:
+            [numbers] = products([[datum(upstream, DIGITS), datum(local, DIGITS)]], dots=(dot, r" \odot "))
+            found.append(numbers.text)
+        if np.size(contribution) < max(np.size(upstream), np.size(local)):
+            found = [f"Σ ({text})" for text in found]
+        return found
+
+
+def said(x: Any) -> str:
+    """A number, a small array, or of a large one the shape and the range."""
+    if np.size(x) <= FEW and (np.size(x) or np.ndim(x) < 2):
+        return number(x)
+    return f"{np.shape(x)}: {number(x)}" if np.size(x) else str(np.shape(x))
+
+
+def _divisor(node: Node) -> int:
+    """The n of a mean: how many numbers, or examples, it is of."""
+    assert node.prim is not None
+    x, params = node.operands[0], node.prim.params
+    if "reduction" in params:
+        return max(math.prod(shape(x)[:-1]), 1) if params["reduction"] == "mean" else 1
+    return max(count(x, params["axis"]), 1)
+
+
+def _few(node: Node) -> bool:
+    return np.size(node._data) <= FEW
+
+
+def _read_only(x: Any) -> Any:
+    if type(x) is not np.ndarray:
+        return x
+    view = x.view()
+    view.flags.writeable = False
+    return view
 
 
 def forward_steps(f: Node) -> Iterator[Step]:
@@ -175,7 +253,7 @@ def forward_steps(f: Node) -> Iterator[Step]:
 
     Parameters
     ----------
-    f : Value
+    f : Value or Tensor
         The result.
 
     Returns
@@ -188,7 +266,7 @@ def forward_steps(f: Node) -> Iterator[Step]:
     GraphSizeError
         If the graph has more nodes than anybody steps through.
     InputError
-        If `f` is no Value.
+        If `f` is no node.
 
     Examples
     --------
@@ -200,6 +278,9 @@ def forward_steps(f: Node) -> Iterator[Step]:
     v1 = x + y = -2 + 5 = 3
     z = -4
     f = v1 * z = 3 * (-4) = -12
+    >>> *_, last = forward_steps(mg.Tensor([[1.0, 2.0]], name="x") @ mg.Tensor([[3.0], [4.0]], name="w"))
+    >>> print(last)
+    f = x @ w = [[1, 2]] @ [[3], [4]] = [[11]]
     """
     view = View(f, "steps")
     return (Step((node, None, view, *(part for x in node.inputs for part in Edge(x)))) for node in view.order)
@@ -208,26 +289,28 @@ def forward_steps(f: Node) -> Iterator[Step]:
 def backward_steps(f: Node) -> Iterator[Step]:
     """The backward pass, one node at a time, from the result to the leaves; no `grad` is touched.
 
-    The contributions and their order are those of `Value.backward`, so the last ``total`` of an input is, to the last
-    bit, the ``grad`` that a first backward pass gives it. Hooks are not called.
+    The contributions and their order are those of `backward`, so the last ``total`` of an input is, to the last bit,
+    the ``grad`` that a first backward pass gives it. Hooks are not called.
 
     Parameters
     ----------
-    f : Value
-        The result.
+    f : Value or Tensor
+        The result, one number.
 
     Returns
     -------
     iterator of Step
-        One for each node that was computed: its ``upstream`` gradient, and for each input an `Edge` with ``local``,
-        ``contribution`` and ``total``.
+        One for each node that was computed and needs a gradient: its ``upstream`` gradient, and for each input that
+        needs one an `Edge` with ``local``, ``contribution`` and ``total``.
 
     Raises
     ------
     GraphSizeError
         If the graph has more nodes than anybody steps through.
     InputError
-        If `f` is no Value.
+        If `f` is no node, or a Tensor that needs no gradient.
+    ShapeError
+        If `f` is not one number.
     DomainError
         At a step whose local derivative does not exist.
 
@@ -242,16 +325,28 @@ def backward_steps(f: Node) -> Iterator[Step]:
     ∂f/∂z = ∂f/∂f · ∂f/∂z = 1 · 3 = 3
     ∂f/∂x = ∂f/∂q · ∂q/∂x = -4 · 1 = -4
     ∂f/∂y = ∂f/∂q · ∂q/∂y = -4 · 1 = -4
+    >>> x, w = mg.Tensor([[1.0, 2.0]], name="x"), mg.Tensor([[3.0], [4.0]], requires_grad=True, name="w")
+    >>> for step in backward_steps(x @ w):
+    ...     print(step)
+    ∂f/∂w = xᵀ ∂f/∂f = [[1], [2]]
     """
-    return steps_back(View(f, "steps"))
+    view = View(f, "steps")
+    one_number(f, "backward_steps")
+    if not f.requires_grad:
+        raise InputError(
+            f"nothing below {literal(spell(f))} needs a gradient: make a leaf with Tensor(..., requires_grad=True), "
+            "outside of mg.no_grad()"
+        )
+    return steps_back(view)
 
 
 def steps_back(view: View) -> Iterator[Step]:
     """The steps of `backward_steps` in a view that is there already."""
-    totals: dict[Any, Any] = {view.order[-1]: 1.0}
+    root = view.order[-1]
+    totals: dict[Any, Any] = {root: root.seed()} if root.requires_grad else {}
     arrived = totals.get
     for node in reversed(view.order):
-        if node.prim is not None:
+        if node.prim is not None and node in totals:
             upstream = totals[node]
             parts = [node, upstream, view]
             for x, local, contribution in node.edges(upstream):

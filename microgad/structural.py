@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .primitive import Primitive, Rule
-from .primitives import add, div, equal, exp, mul, sub
+from .primitives import div, equal, exp, mul, sub
 
 ROWS: dict[str, Primitive] = {}
 
@@ -61,6 +61,7 @@ def _filled(x: Any, to: tuple[int, ...]) -> Any:
 
 
 def _summed(x: Any, to: tuple[int, ...]) -> Any:
+    x = np.asarray(x)  # a number, where it moves a tensor without axes
     ahead = x.ndim - len(to)
     shrunk = [i + ahead for i, n in enumerate(to) if n == 1 != x.shape[i + ahead]]
     return np.add.reduce(x, axis=(*range(ahead), *shrunk)).reshape(to)
@@ -94,8 +95,9 @@ def _said(key: tuple[Any, ...]) -> str:
 
 
 def _indexed(key: tuple[Any, ...]) -> dict[str, str]:
-    said = f"[{_said(key)}]"
-    return {"label": said if len(said) < 20 else "[…]", "text": f"{{}}{said}", "latex": rf"{{}}_{{{{{said[1:-1]}}}}}"}
+    said = f"[{_said(key) or '()'}]"
+    latex = rf"{{{{{{}}}}}}_{{{{{said[1:-1]}}}}}"
+    return {"label": said if len(said) < 20 else "[…]", "text": f"{{}}{said}", "latex": latex}
 
 
 # fmt: off
@@ -114,11 +116,12 @@ transpose: Primitive = row("transpose", lambda x, axes: np.transpose(x, axes),
                            flow=("Gᵀ",), label="ᵀ", latex=r"{{{}}}^{{\top}}",
                            spelled=lambda axes: {"text": "{}.T" if axes == tuple(range(len(axes)))[::-1]
                                                  else f"transpose({{}}, {axes})"})
-index: Primitive = row("index", lambda x, key: x[key], (lambda g, y, x, key: scatter.given(key=key, to=shape(x))(g),),
+index: Primitive = row("index", lambda x, key: np.asarray(x)[key],
+                       (lambda g, y, x, key: scatter.given(key=key, to=shape(x))(g),),
                        flow=("G at its place, else 0",), spelled=_indexed)
 scatter: Primitive = row("scatter", _scattered, (lambda g, y, x, key, to: index.given(key=key)(g),),
                          flow=("G of its place",), spelled=lambda key, to: {"text": f"scatter({{}}, [{_said(key)}])"})
-item: Primitive = row("item", lambda x, at: float(x[at]), (
+item: Primitive = row("item", lambda x, at: float(np.asarray(x)[at]), (
     lambda g, y, x, at: _in_dtype_of(x, scatter.given(key=at, to=shape(x))(g)),),  # what a Value gets is not `fitted`
                       rank=0, flow=("G at its place, else 0",),
                       spelled=lambda at: {**_indexed(at), "scalar": lambda x: float(x[at])})
@@ -150,6 +153,7 @@ concatenate: Primitive = row(
     Each([_part]),
     Each([_alone(lambda: concatenate)]),
     flow=("its part of G",),
+    spelled=lambda axis: {"text": f"concatenate([{{}}]{f', axis={axis}' if axis else ''})"},
     domain="arrays of the same shape, but for the axis along which they are joined",
 )
 stack: Primitive = row(
@@ -158,6 +162,7 @@ stack: Primitive = row(
     Each([_layer]),
     Each([_alone(lambda: stack)]),
     flow=("its part of G",),
+    spelled=lambda axis: {"text": f"stack([{{}}]{f', axis={axis}' if axis else ''})"},
     domain="arrays of one shape",
 )
 
@@ -349,10 +354,14 @@ def _log_softmax_back(g: Any, y: Any, x: Any, axis: Any) -> Any:
     return np.subtract(g, out, out=out)
 
 
-def _reduction(text: str) -> Callable[..., dict[str, str]]:
-    def spelled(axis: Any, keepdims: bool = True) -> dict[str, str]:
-        one = axis[0] if axis is not None and len(axis) == 1 else axis
-        return {"text": f"{text}({{}})" if axis is None else f"{text}({{}}, axis={one})"}
+def _reduction(text: str, sign: str = "") -> Callable[..., dict[str, str]]:
+    """How a reduction is written; in LaTeX by a `sign`, else by its name, with the axes below."""
+    name, slot = (sign, " {}") if sign else (rf"\operatorname{{{{{text}}}}}".replace("_", r"\_"), r"\left({}\right)")
+
+    def spelled(axis: Any, keepdims: bool = False) -> dict[str, str]:
+        along = "" if axis is None else f", axis={axis[0] if len(axis) == 1 else axis}"
+        below = "" if axis is None else f"_{{{{{', '.join(map(str, axis))}}}}}"
+        return {"text": f"{text}({{}}{along}{', keepdims=True' * keepdims})", "latex": name + below + slot}
 
     return spelled
 
@@ -360,7 +369,7 @@ def _reduction(text: str) -> Callable[..., dict[str, str]]:
 # fmt: off
 total: Primitive = row("sum", lambda x, axis, keepdims: np.add.reduce(x, axis=axis, keepdims=keepdims), (_spread,),
                        flow=("G, repeated",), quick=(_spread_at_once,), label="Σ", latex=r"\sum {}",
-                       spelled=_reduction("sum"))
+                       spelled=_reduction("sum", r"\sum"))
 mean: Primitive = row("mean", _mean, (_mean_spread,), flow=("G / n, repeated",), quick=(
     lambda g, y, x, axis, keepdims: _spread_at_once(g * (1.0 / max(count(x, axis), 1)), y, x, axis, keepdims),),
                       spelled=_reduction("mean"))
@@ -370,7 +379,8 @@ smallest = row("min", lambda x, axis, keepdims: np.min(x, axis=axis, keepdims=ke
                flow=("G at the smallest, else 0",), spelled=_reduction("min"), domain="at least one number")
 product = row("prod", lambda x, axis, keepdims: np.prod(x, axis=axis, keepdims=keepdims), (_by_others,),
               (lambda t, y, x, axis, keepdims: total.given(axis=axis, keepdims=keepdims)(mul(t, _others(x, axis))),),
-              flow=("G · product of the others",), label="∏", latex=r"\prod {}", spelled=_reduction("prod"))
+              flow=("G ⊙ product of the others",), label="∏", latex=r"\prod {}",
+              spelled=_reduction("prod", r"\prod"))
 softmax: Primitive = row(
     "softmax", _softmax,
     (lambda g, y, x, axis: mul(y, sub(g, total.given(axis=axis, keepdims=True)(mul(g, y)))),),
@@ -380,13 +390,13 @@ log_softmax: Primitive = row(
     "log_softmax", _log_softmax,
     (lambda g, y, x, axis: sub(g, mul(exp(y), total.given(axis=axis, keepdims=True)(g))),),
     (lambda t, y, x, axis: sub(t, total.given(axis=axis, keepdims=True)(mul(exp(y), t))),),
-    quick=(_log_softmax_back,), flow=("G − softmax · Σ G",), spelled=_reduction("log_softmax"))
+    quick=(_log_softmax_back,), flow=("G − softmax({0}) ⊙ Σ G",), spelled=_reduction("log_softmax"))
 logsumexp: Primitive = row(
     "logsumexp", _logsumexp,
     (lambda g, y, x, axis, keepdims: mul(_kept(g, x, axis, keepdims), softmax.given(axis=axis)(x)),),
     (lambda t, y, x, axis, keepdims: total.given(axis=axis, keepdims=keepdims)(
         mul(t, softmax.given(axis=axis)(x))),),
-    flow=("G · softmax",), spelled=_reduction("logsumexp"))
+    flow=("G ⊙ softmax({0})",), spelled=_reduction("logsumexp"))
 # fmt: on
 
 
@@ -428,7 +438,12 @@ nll: Primitive = row(
         lambda g, y, logp, target, reduction: target * _scaled(g, logp, reduction),
         lambda g, y, logp, target, reduction: logp * _scaled(g, logp, reduction),
     ),
-    flow=("−G {1} / n", "−G {0} / n"),
+    spelled=lambda reduction: {
+        "flow": tuple(
+            f"−G {'⊙' if reduction == 'none' else '·'} {other}{' / n' if reduction == 'mean' else ''}"
+            for other in ("{1}", "{0}")
+        )
+    },
     text="nll({}, {})",
     latex=r"-\textstyle\sum {} \odot {}",
     domain="log-probabilities and target probabilities of one shape",
@@ -444,6 +459,8 @@ def fitted(contribution: Any, x: Any) -> Any:
         if type(contribution._data) is float:
             return contribution
         return item.given(at=())(sum_to.given(to=())(contribution))
+    if type(contribution) is float:
+        return np.full(data.shape, contribution, data.dtype)
     if shape(contribution) != data.shape:
         smaller = len(shape(contribution)) < data.ndim
         contribution = (broadcast_to if smaller else sum_to).given(to=data.shape)(contribution)

@@ -11,13 +11,17 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from .errors import GraphSizeError
-from .naming import Text, given_names, magnitude
+from .naming import DIGITS, DIGITS_OF_MANY, FEW, Text, given_names, magnitude
 from .naming import number as plain_number
 from .node import Node
 from .primitive import Primitive
 from .primitives import TABLE
+from .structural import matmul, shape
 
 ODD, SUM, SIGN, PRODUCT, FRACTION, CALL, ATOM = range(7)  # how tightly a formula binds; ODD are names like "a b"
 LIMIT = 300  # symbols; more is no formula that a person reads
@@ -43,6 +47,8 @@ class Expr:
     number: float | None = None  # what it is, if it is a number
     opposite: Expr | None = None  # the same without its minus, if it begins with one
     turned: Expr | None = None  # of a - b, b - a
+    matrix: bool = False  # a product of matrices
+    reaches: bool = False  # its LaTeX ends in the operand of a sign Σ, to which a factor behind it would seem to belong
 
 
 class Formula(Text):
@@ -72,18 +78,25 @@ def leaf_symbols(order: Sequence[Node], names: Mapping[Node, str]) -> dict[Node,
     """The leaves as they stand in a formula: by their `names` if they were given one, otherwise as numbers."""
     given = given_names(order)
     leaves = [node for node in order if node.prim is None]
-    return {leaf: symbol(names[leaf]) if leaf in given else numeral(leaf._data) for leaf in leaves}
+    return {leaf: symbol(names[leaf]) if leaf in given else datum(leaf._data) for leaf in leaves}
 
 
 def as_written(node: Node, written: Mapping[Node, Expr]) -> Expr:
     """The formula of one operation on what its operands are called, with a factor 1 or a summand 0 where it had one."""
-    assert node.prim is not None
-    return apply(node.prim, *(replace(part, number=None, opposite=None) for part in operand_formulas(node, written)))
+    return applied(node, [replace(part, number=None, opposite=None) for part in operand_formulas(node, written)])
 
 
 def operand_formulas(node: Node, written: Mapping[Node, Expr]) -> list[Expr]:
     """The formulas of the operands of a node, in order."""
     return [written[x] if isinstance(x, Node) else numeral(x) for x in node.operands]
+
+
+def applied(node: Node, parts: Sequence[Expr]) -> Expr:
+    """The operation of a node applied to formulas, in LaTeX with another sign where it multiplies number by number."""
+    assert node.prim is not None
+    if node.prim is TABLE["mul"] and all(map(shape, node.operands)):
+        return _mul(*parts, row=_HADAMARD)
+    return apply(node.prim, *parts)
 
 
 def too_long(size: int, more: str = "") -> GraphSizeError:
@@ -117,6 +130,22 @@ def numeral(x: float, digits: int | None = None) -> Expr:
     if mantissa == "1":
         return Expr(text, power, (ATOM, CALL), number=x)
     return Expr(text, rf"{mantissa} \cdot {power}", (ATOM, PRODUCT), number=x)
+
+
+def datum(x: Any, digits: int | None = None) -> Expr:
+    """What a node holds: a number as by `numeral`, the numbers of a small array, or the shape of a large one."""
+    if not np.ndim(x):
+        return numeral(float(x), digits)
+    if x.size > FEW:
+        lengths = ", ".join(map(str, x.shape))
+        return Expr(f"array{x.shape}", rf"\operatorname{{array}}\left({lengths}\right)", (ATOM, CALL))
+    digits = DIGITS if x.size == 1 else DIGITS_OF_MANY
+    text = plain_number(x, digits)
+    if x.ndim > 2:
+        return Expr(text, rf"\left{text[:-1]}\right]", size=max(x.size, 1))
+    rows = np.atleast_2d(x).tolist()
+    inside = r" \\ ".join(" & ".join(numeral(z, digits).latex for z in row) for row in rows)
+    return Expr(text, rf"\begin{{pmatrix}} {inside} \end{{pmatrix}}", size=max(x.size, 1))
 
 
 def symbol(name: str) -> Expr:
@@ -158,7 +187,9 @@ def partial(f: str, x: str, place: int = 0) -> Expr:
     return Expr(f"{text}⁽{small}⁾" if small else text, latex, (ATOM, FRACTION))
 
 
-def products(products: Sequence[Sequence[Expr]], more: int = 0) -> list[Expr]:
+def products(
+    products: Sequence[Sequence[Expr]], more: int = 0, dots: tuple[str, str] = (" · ", r" \cdot ")
+) -> list[Expr]:
     """A sum of products, with every factor, a 1 too; after them how many `more` there are."""
     alone = len(products) == len(products[0]) == 1
     terms = []
@@ -167,7 +198,7 @@ def products(products: Sequence[Sequence[Expr]], more: int = 0) -> list[Expr]:
         least = [first, *[FRACTION] * (len(factors) - 1)]
         text, latex = (
             dot.join(enclosed(x, style, need) for x, need in zip(factors, least, strict=True))
-            for style, dot in enumerate((" · ", r" \cdot "))
+            for style, dot in enumerate(dots)
         )
         terms.append(Expr(text, latex))
     if more:
@@ -222,13 +253,23 @@ def _sub(a: Expr, b: Expr) -> Expr:
     return replace(made, turned=turned) if plain else made
 
 
-def _mul(a: Expr, b: Expr) -> Expr:
+_HADAMARD = replace(TABLE["mul"], latex=r"{} \odot {}")
+
+
+def _mul(a: Expr, b: Expr, row: Primitive = TABLE["mul"]) -> Expr:
     for one, other in ((a, b), (b, a)):
         if one.number in (1.0, -1.0):
             return other if one.number == 1.0 else _neg(other)
     if a.opposite is not None:
-        return _neg(_mul(a.opposite, b))
-    return _fill(TABLE["mul"], [a, b], (PRODUCT, PRODUCT), (SIGN, SIGN), (FRACTION, FRACTION))
+        return _neg(_mul(a.opposite, b, row))
+    left = FRACTION if a.matrix else SIGN  # (A @ B) * C, which Python would read without parentheses, and people not
+    return _fill(row, [a, b], (PRODUCT, PRODUCT), (left, ATOM if a.reaches else left), (FRACTION, FRACTION))
+
+
+def _matmul(a: Expr, b: Expr) -> Expr:
+    left = PRODUCT if a.matrix else FRACTION
+    made = _fill(matmul, [a, b], (PRODUCT, PRODUCT), (left, ATOM if a.reaches else left), (FRACTION, FRACTION))
+    return replace(made, matrix=True)
 
 
 def _div(a: Expr, b: Expr) -> Expr:
@@ -260,12 +301,20 @@ def apply(row: Primitive, *parts: Expr) -> Expr:
     """A row applied to formulas, as it was computed, but without a factor 1, a summand 0 or a + in front of a -."""
     if TABLE.get(row.name) is row and row.name in _ARITHMETIC:
         return _ARITHMETIC[row.name](*parts)
+    if row is matmul:
+        return _matmul(*parts)
+    if row.text.count("{}") == 1 < len(parts):  # of any number of operands
+        slots = ", ".join(["{}"] * len(parts))
+        row = replace(row, text=row.text.replace("{}", slots), latex=row.latex.replace("{}", slots))
     open_text, open_latex = _open_slots(row.text), _open_slots(row.latex)
-    least = [(ATOM if i in open_text else ODD, ATOM if i in open_latex else ODD) for i in range(len(parts))]
-    text = SUM if _is_loose(row.text) else CALL if open_text else ATOM
+    reaches = row.latex.startswith((r"\sum", r"\prod"))
+    bound = PRODUCT if reaches else ATOM
+    least = [(ATOM if i in open_text else ODD, bound if i in open_latex else ODD) for i in range(len(parts))]
+    behind = row.text.startswith(("{}[", "{}."))  # an index binds as tightly as a call
+    text = SUM if _is_loose(row.text) else CALL if open_text and not behind else ATOM
     enclosed = row.latex.startswith(r"\left") and not open_latex
-    latex = SUM if _is_loose(row.latex) else ATOM if enclosed else CALL
-    return _fill(row, parts, (text, latex), *least)
+    latex = PRODUCT if reaches else SUM if _is_loose(row.latex) else ATOM if enclosed else CALL
+    return replace(_fill(row, parts, (text, latex), *least), reaches=reaches)
 
 
 def _tokens(template: str) -> list[str]:
@@ -286,8 +335,9 @@ def _open_slots(template: str) -> set[int]:
     slots = [i for i, token in enumerate(tokens) if token == "{}"]
     between = (",", "<", ">", "=")
     left = [_opens(tokens[i - 1]) or tokens[i - 1] in between for i in slots]
+    bases = [tokens[i + 1] == "}}" and tokens[i + 2] in ("^", "_") for i in slots]  # as in {x}^{\top}
     right = [_closes(tokens[i + 1]) or tokens[i + 1] in between for i in slots]
-    return {k for k in range(len(slots)) if not (left[k] and right[k])}
+    return {k for k in range(len(slots)) if bases[k] or not (left[k] and right[k])}
 
 
 def _is_loose(template: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
 from collections.abc import Callable, Iterator
@@ -12,8 +13,8 @@ import numpy as np
 
 from . import array_functions as functions
 from . import primitives, structural
-from .array_functions import as_array, axes_of, axis_of, reduce
-from .errors import GraphCutError, InputError, InteriorError, ShapeError, shown, spell
+from .array_functions import array_of, as_array, axes_of, axis_of, reduce
+from .errors import GraphCutError, InputError, InteriorError, MicrogadError, ShapeError, brief, shown, spell
 from .node import Node
 from .operators import Arithmetic
 from .order import EMPTY
@@ -30,13 +31,16 @@ NUMBERS = (int, float, np.floating, np.integer, np.bool_)
 FOREIGN = (str, bytes, bytearray, dict, set, frozenset, complex, type(None), np.timedelta64, np.datetime64)
 
 
-def _operand(x: Any) -> Any:
+def _operand(x: Any, row: Primitive, beside: Tensor) -> Any:
     """What stands beside a tensor in an operator: a node, a float, or an array; NotImplemented for anything else."""
-    if isinstance(x, FOREIGN):
-        raise InputError(f"a Tensor computes with numbers and arrays, not with {shown(x)}")
-    if isinstance(x, (Node, np.ndarray, list, tuple, Fraction, *NUMBERS)):
-        return x if isinstance(x, (Node, float)) else Tensor.constant(x)
-    return NotImplemented
+    if isinstance(x, (Node, float)):
+        return x
+    try:
+        if isinstance(x, FOREIGN):
+            raise InputError(f"a Tensor computes with numbers and arrays, not with {shown(x)}")
+        return Tensor.constant(x) if isinstance(x, (np.ndarray, list, tuple, Fraction, *NUMBERS)) else NotImplemented
+    except MicrogadError as error:
+        raise type(error)(f"{row.name} with {spell(beside)}: {error}") from None
 
 
 def _operator(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -67,7 +71,7 @@ def _operator(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
         return out
 
     def reflected(self: Tensor, other: Any) -> Any:
-        other = _operand(other)
+        other = _operand(other, row, self)
         return NotImplemented if other is NotImplemented else row(other, self)
 
     return method, reflected
@@ -82,7 +86,7 @@ def leaf(data: np.ndarray[Any, Any]) -> Tensor:
 
 
 def _by_table(row: Primitive, x: Any, other: Any) -> Any:
-    other = _operand(other)
+    other = _operand(other, row, x)
     return NotImplemented if other is NotImplemented else row(x, other)
 
 
@@ -170,9 +174,9 @@ class Tensor(Arithmetic, rank=1):
             raise InteriorError(f"{spell(self)} is computed: set the data of its inputs and compute it again")
         if x is self._data:  # as `p.data -= 0.1 * p.grad` ends
             return
-        found = as_array(x, self._data.dtype)
+        found = array_of(f"the data of {spell(self)}", x, self._data.dtype)
         if found.shape != self._data.shape:
-            raise ShapeError(f"data of shape {found.shape} for {spell(self)}, of shape {self.shape}: make a new Tensor")
+            raise ShapeError(f"data of shape {found.shape} for {spell(self)} of shape {self.shape}: make a new Tensor")
         self._data = found
 
     @property
@@ -198,7 +202,9 @@ class Tensor(Arithmetic, rank=1):
     def item(self) -> float:
         """The number of a tensor that holds one, as a float."""
         if self._data.size != 1:
-            raise ShapeError(f"item() of {spell(self)}, of shape {self.shape}: it is of one number")
+            raise ShapeError(
+                f"item() of {spell(self)} of shape {self.shape}: it is of one number; .tolist() gives all of them"
+            )
         return float(self._data.item())
 
     def numpy(self) -> np.ndarray[Any, Any]:
@@ -235,7 +241,7 @@ class Tensor(Arithmetic, rank=1):
     def __bool__(self) -> bool:
         if self._data.size != 1:
             raise InputError(
-                f"{spell(self)}, of shape {self.shape}, is neither true nor false: use .data.any() or .data.all()"
+                f"{spell(self)} of shape {self.shape} is neither true nor false: use .data.any() or .data.all()"
             )
         return bool(self._data)
 
@@ -252,7 +258,7 @@ class Tensor(Arithmetic, rank=1):
         order = tuple(range(self.ndim))[::-1] if given is None else axes_of(self, tuple(given), "transpose")
         if len(order) != self.ndim:
             raise ShapeError(
-                f"transpose of {spell(self)}, of shape {self.shape}, to the axes {given}: name all {self.ndim}, or use "
+                f"transpose of {spell(self)} of shape {self.shape} to the axes {given}: name all {self.ndim}, or use "
                 "swapaxes for two of them"
             )
         return structural.transpose.given(axes=order)(self)
@@ -270,14 +276,18 @@ class Tensor(Arithmetic, rank=1):
         try:
             to = tuple(operator.index(n) for n in given)
         except TypeError:
-            raise InputError(f"reshape of {spell(self)} to {shown(given)}: a shape is made of whole numbers") from None
+            said = f"reshape of {spell(self)}"
+            raise InputError(f"{said}: a shape is made of whole numbers, not {shown(given)}") from None
         known = 1
         for n in to:
             known *= n if n != -1 else 1
         if to.count(-1) == 1 and known > 0 and self.size % known == 0:
             to = tuple(self.size // known if n == -1 else n for n in to)
-        if min(to, default=0) < 0:
-            raise ShapeError(f"reshape of {spell(self)}, of shape {self.shape}, to {to}: {self.size} numbers do not fit")
+        if min(to, default=0) < 0 or math.prod(to) != self.size:
+            raise ShapeError(
+                f"reshape of {spell(self)} of shape {self.shape} to {brief(to)}: {self.size} numbers do not fill that; "
+                "-1 stands for one length that follows from the others"
+            )
         return structural.reshape.given(to=to)(self)
 
     def flatten(self) -> Any:
@@ -288,7 +298,7 @@ class Tensor(Arithmetic, rank=1):
         """The tensor without axes of length 1: all of them, or those that are named."""
         gone = [i for i, n in enumerate(self.shape) if n == 1] if axis is None else axes_of(self, axis, "squeeze")
         if any(self.shape[i] != 1 for i in gone):
-            raise ShapeError(f"squeeze of {spell(self)}, of shape {self.shape}, along axis {axis}: its length is not 1")
+            raise ShapeError(f"squeeze of {spell(self)} of shape {self.shape} along axis {axis}: its length is not 1")
         return self.reshape(tuple(n for i, n in enumerate(self.shape) if i not in gone))
 
     def unsqueeze(self, axis: int) -> Any:
@@ -302,11 +312,12 @@ class Tensor(Arithmetic, rank=1):
             to = tuple(operator.index(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
             fits = np.broadcast_shapes(self.shape, to) == to
         except TypeError:
-            raise InputError(f"broadcast_to {shown(shape)}: a shape is made of whole numbers") from None
+            said = f"broadcast_to of {spell(self)}"
+            raise InputError(f"{said}: a shape is made of whole numbers, not {shown(shape)}") from None
         except ValueError:
             fits = False
         if not fits:
-            raise ShapeError(f"{spell(self)}, of shape {self.shape}, does not broadcast to {shape}")
+            raise ShapeError(f"{spell(self)} of shape {self.shape} does not broadcast to {brief(shape)}")
         return structural.broadcast_to.given(to=to)(self)
 
     def __getitem__(self, key: Any) -> Any:
@@ -319,10 +330,12 @@ class Tensor(Arithmetic, rank=1):
                 f"{spell(self)} is part of a graph, which would not know of the change: compute a new tensor with "
                 "mg.where, or set .data of a leaf between two passes"
             )
+        parts = tuple(map(_index, key if isinstance(key, tuple) else (key,)))
+        given = array_of(f"what is put into {spell(self)}", x)
         try:
-            self._data[key if not isinstance(key, tuple) else tuple(map(_index, key))] = as_array(x)
+            self._data[parts] = given
         except (ValueError, IndexError, TypeError) as error:
-            raise ShapeError(f"{spell(self)}, of shape {self.shape}: {error}") from None
+            raise ShapeError(f"{given.shape} is put into {spell(self)} of shape {self.shape}: {error}") from None
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -355,7 +368,7 @@ class Tensor(Arithmetic, rank=1):
         spread = self - self.mean(axis, keepdims=True)
         n = structural.count(self, None if axis is None else axes_of(self, axis, "var"))
         if not isinstance(correction, NUMBERS) or not correction < max(n, 1):
-            raise InputError(f"var of {n} numbers with correction {shown(correction)}: it has to be a smaller number")
+            raise InputError(f"var of {n} numbers: the correction is a number below {n}, not {shown(correction)}")
         found = (spread * spread).mean(axis, keepdims)
         return found * (n / (n - float(correction))) if correction else found
 
@@ -394,7 +407,7 @@ class Tensor(Arithmetic, rank=1):
         if gradient is None:
             if self._data.size != 1:
                 raise ShapeError(
-                    f"backward() of {spell(self)}, of shape {self.shape}: it starts from one number, such as "
+                    f"backward() of {spell(self)} of shape {self.shape}: it starts from one number, such as "
                     ".sum() or .mean(), or needs a gradient of that shape"
                 )
             seed = self.seed()
@@ -403,9 +416,11 @@ class Tensor(Arithmetic, rank=1):
         self.flow_back(seed)
 
     def as_gradient(self, x: Any) -> Any:  # noqa: D102
-        found = as_array(x._data if isinstance(x, Node) else x, self._data.dtype)
+        found = array_of(f"a gradient of {spell(self)}", x._data if isinstance(x, Node) else x, self._data.dtype)
         if found.shape != self.shape:
-            raise ShapeError(f"a gradient of shape {found.shape} for {spell(self)}, of shape {self.shape}")
+            raise ShapeError(
+                f"a gradient of shape {found.shape} for {spell(self)} of shape {self.shape}: they have to be the same"
+            )
         return found
 
     def collect(self, gradient: Any) -> Any:
@@ -416,7 +431,7 @@ class Tensor(Arithmetic, rank=1):
             return np.array(gradient) if shared else gradient
         held = self.grad
         if type(held) is not np.ndarray or held.dtype.kind != "f":  # set by hand
-            held = as_array(held._data if isinstance(held, Node) else held, self._data.dtype)
+            held = array_of(f"the grad of {spell(self)}", getattr(held, "_data", held), self._data.dtype)
         if held.shape != gradient.shape:
             raise ShapeError(
                 f"the grad of {spell(self)} was set to shape {held.shape}, and its own is {self.shape}: set it to None"
@@ -437,21 +452,34 @@ class Tensor(Arithmetic, rank=1):
         name = f", name={self.name!r}" if self.name else ""
         needs = ", requires_grad=True" if self.requires_grad and self.prim is None else ""
 
-        def numbers(x: Any) -> str:
-            return "None" if x is None else np.array2string(np.asarray(x), threshold=50, edgeitems=2, prefix=" " * 12)
+        kind = type(self).__name__
 
-        return f"{type(self).__name__}(data={numbers(self._data)}, grad={numbers(self.grad)}{needs}{name})"
+        def numbers(x: Any) -> str:
+            ahead = f"{kind}(data="
+            return "None" if x is None else np.array2string(np.asarray(x), threshold=50, edgeitems=2, prefix=ahead)
+
+        data, grad = numbers(self._data), numbers(self.grad)
+        apart = ",\n" + " " * (len(kind) + 1) if "\n" in data and self.grad is not None else ", "
+        return f"{kind}(data={data}{apart}grad={grad}{needs}{name})"
 
     def __format__(self, spec: str) -> str:
         if not spec:
             return repr(self)
+        if self._data.size != 1:
+            raise ShapeError(
+                f"{spell(self)} of shape {self.shape} in the format {spec!r}, which is that of one number: take "
+                "np.array2string(x.data, precision=...)"
+            )
         return format(self.item(), spec)
 
 
 def _index(k: Any) -> Any:
     """A part of an index, as a row keeps it: an array copied, so that nobody changes it later."""
     if isinstance(k, Node):
-        raise InputError(f"an index is a whole number, a slice or an array of them, not {shown(k)}: take .data")
+        raise InputError(
+            f"an index is a whole number, a slice or an array of them, not the {type(k).__name__} {spell(k)}, which "
+            "holds floats: take .data.astype(int), or a comparison as a mask"
+        )
     if k is None or k is Ellipsis:
         return k
     if isinstance(k, slice):

@@ -1,101 +1,190 @@
-"""Transforms: from a function to its derivatives, of any order, over nested lists, tuples and dicts."""
+"""Transforms: from a function to its derivatives, of any order, over nested lists, tuples and dicts.
+
+They call the function on variables and walk the graph that it leaves; no `grad` is touched. They nest in any way, and
+record even under `no_grad`, where what they return has no graph of its own.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from .array_functions import as_array, stack
 from .autodiff import one_number, pull
-from .errors import InputError, ShapeError, shown
+from .errors import GraphCutError, InputError, ShapeError, shown
 from .forward_mode import push
 from .node import Node
 from .order import EMPTY, dependents, order_of_all
 from .primitives import identity
-from .recording import recording
+from .recording import recording, silenced
 from .structural import cast, dtype, item, reshape, shape
+from .structural import index as index_of
 from .tensor import Tensor
-from .trees import Structure, same_structure, tree_flatten, tree_map, tree_unflatten
+from .trees import ONE, Structure, same_structure, tree_flatten, tree_leaves, tree_map, tree_unflatten
 from .value import Value
 
 MAX_AXES = 64  # of a NumPy array
-OPEN = replace(identity, name="variable")  # the row of a variable while its derivative is under way
+MAX_AXES = 64  # of a NumPy array
+
+
+class _Outside:
+    """What lies below a variable while its function runs: nothing that a backward pass could fill."""
+
+    __slots__ = ()
+
+    def collect(self, gradient: Any) -> Any:
+        """Refuse a gradient, which would be a plain number, and cut what is computed with it out of the derivative."""
+        raise GraphCutError(
+            "backward() inside a function that is being differentiated leaves plain numbers in .grad, of which the "
+            "derivative would know nothing: use mg.grad inside, or take .detach() or .data where a constant is meant"
+        )
+
+
+class _Number(_Outside, Value, rank=0):
+    __slots__ = ()
+
+
+class _Array(_Outside, Tensor, rank=1):
+    __slots__ = ()
+
+
+# The row of a variable while its function runs. It is a structural one, so backward passes go by `collect`.
+OPEN = replace(identity, name="variable", vjp=(lambda g, y, x: g,), flow=("G",))
 
 
 class Run:
-    """One call of a function on variables, and the graph that it left."""
+    """One call of a function, with variables in the place of some of its arguments, and the graph that it left."""
 
-    def __init__(self, trees: Sequence[Any], what: str) -> None:
-        self.given, self.structures = [], []
-        for i, tree in enumerate(trees):
-            leaves, structure = tree_flatten(tree)
-            self.given += [_leaf(x, f"{what}: argument {i}") for x in leaves]
+    def __init__(
+        self, what: str, f: Any, args: Sequence[Any], places: Any = None, kwargs: Any = None, has_aux: bool = False
+    ) -> None:
+        self.given: list[Any] = []
+        self.structures = []
+        places = range(len(args)) if places is None else places
+        for i in places:
+            leaves, structure = tree_flatten(args[i])
+            closure = "; a function can close over anything else"
+            self.given += [_leaf(x, f"{what}: argument {i}", structure, k, closure) for k, x in enumerate(leaves)]
             self.structures.append(structure)
-        # Each variable is a node of its own. What the function sees of the same number by another way, as an
-        # inner derivative sees the variable of an outer one, is no part of this derivative.
-        self.variables = [OPEN.bind(Value if shape_of(x) is None else Tensor, (x,)) for x in self.given]
-        for variable in self.variables:
-            if isinstance(variable, Tensor):
-                variable.requires_grad = True
+        self.silenced, self.nodes = silenced(), False
+        with recording():
+            self.variables = list(map(_variable, self.given))
+            full = list(args)
+            for i, tree in zip(places, self.trees(self.variables), strict=True):
+                full[i] = tree
+            try:
+                self._returned(f(*full, **(kwargs or {})), what, has_aux)
+            finally:
+                self._close()
 
-    def arguments(self) -> list[Any]:
-        """The variables in the places of what was given."""
-        return self.trees(self.variables)
+    def one(self, what: str) -> Node:
+        """The result, where it is one number; else an error."""
+        if self.structure is not ONE:
+            raise InputError(
+                f"{what}: the result is {self.structure!s:.60}, not one number; mg.jacobian takes several, and "
+                "has_aux=True a pair of one and anything else"
+            )
+        return one_number(self.results[0], what)
 
     def trees(self, leaves: Sequence[Any]) -> list[Any]:
-        """Something for each variable, in the structure of the arguments."""
+        """Something for each variable, in the structures of the arguments."""
         rest, made = list(leaves), []
         for structure in self.structures:
             made.append(tree_unflatten(structure, rest[: structure.count]))
             rest = rest[structure.count :]
         return made
 
-    def returned(self, out: Any, what: str) -> None:
+    def _returned(self, out: Any, what: str, has_aux: bool) -> None:
         """Take note of what the function gave."""
+        aux = None
+        if has_aux:
+            if not isinstance(out, (tuple, list)) or len(out) != 2:
+                raise InputError(f"{what}: with has_aux the function returns a pair, not {shown(out)}")
+            out, aux = out
         leaves, self.structure = tree_flatten(out)
-        self.results = [x if isinstance(x, Node) else _constant(x, what) for x in leaves]
-        self.order = order_of_all(self.results)
+        self.results = [_constant(x, f"{what}: the result", self.structure, k) for k, x in enumerate(leaves)]
+        self.besides = aux
+        besides = [x for x in tree_leaves(aux) if isinstance(x, Node)]
+        self.order = order_of_all([*self.results, *besides])
         self.among = dependents(self.order, self.variables)
-        # The variable of an outer derivative stands open among them where that has to differentiate this result.
+        # The variable of an outer derivative stands open below what that has to differentiate.
         outer = any(node.prim is OPEN and node not in self.among for node in self.order)
-        self.trace = outer or any(isinstance(x, Node) for x in self.given)
+        self.nodes = outer or any(isinstance(x, Node) for x in self.given)  # whether nodes come out
+        self.trace = self.nodes and not self.silenced  # and have a graph below them
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """From here on the variables are constants, or the nodes that were given."""
         for variable, x in zip(self.variables, self.given, strict=True):
-            if isinstance(x, Node):
-                variable.prim = identity
-            else:
-                variable.prim, variable.a, variable.b = None, EMPTY, EMPTY
+            below = isinstance(x, Node)
+            variable.prim, variable.a = (identity, x) if below else (None, EMPTY)
+            if isinstance(variable, Tensor):
+                variable.requires_grad = below and x.requires_grad
+        if self.nodes:
+            for node in self.order:  # what the function computed needs a gradient where the given nodes do
+                if node in self.among and node.prim is not None and type(node._data) is not float:
+                    Tensor.settle(node)
 
     def pulled(self, seeds: dict[Node, Any], trace: bool) -> list[Any]:
-        """For each variable the derivative of the results times `seeds`, in the kind that was given."""
+        """For each variable the derivative of the results times `seeds`."""
         found = pull(self.order, trace, self.among, seeds)
-        return distinct([as_given(found.get(v, 0.0), x) for v, x in zip(self.variables, self.given, strict=True)])
+        return [_full(found.get(v, 0.0), v) for v in self.variables]
 
-    def pushed(self, tangents: Sequence[Any], trace: bool) -> list[Any]:
+    def pushed(self, tangents: dict[Node, Any], trace: bool) -> list[Any]:
         """For each result how it moves with the variables."""
-        found = push(self.order, dict(zip(self.variables, tangents, strict=True)), trace)
-        return [found.get(node, 0.0) for node in self.results]
+        found = push(self.order, tangents, trace)
+        return [_full(found.get(node, 0.0), node) for node in self.results]
 
-    def value(self, node: Node, moved: Any = None) -> Any:
-        """A result, or how it moves, as the caller sees it: a node where the call was traced."""
-        x = node if moved is None else moved
-        if isinstance(x, Node) and (self.trace or moved is not None):
-            return x if dtype(x) == dtype(node) else cast.given(to=dtype(node))(x)
-        x = getattr(x, "_data", x)
-        if type(node._data) is float:
-            return Value(x) if self.trace else float(x)
-        x = np.asarray(x, dtype(node))
-        x = x if x.shape == shape(node) else np.full(shape(node), x)
+    def along(self, primals: Sequence[Any], tangents: Any, what: str) -> tuple[list[Any], bool]:
+        """For each result how it moves along the tangents of all arguments; and whether these hold nodes."""
+        if not isinstance(tangents, (list, tuple)) or len(tangents) != len(primals):
+            raise InputError(f"{what} takes a tuple of one tangent for each argument, not {shown(tangents)}")
+        names = [f"{what}: tangent {i}" for i in range(len(primals))]
+        given, traced = _like(self.structures, self.variables, tangents, names)
+        trace = (self.nodes or traced) and not silenced()
+        return self.pushed(dict(zip(self.variables, given, strict=True)), trace), traced
+
+    def derivatives(self, parts: Sequence[Any]) -> list[Any]:
+        """One for each variable, in trees as the caller sees them: nodes by what was given as a node."""
+        return self.trees([_own(p, isinstance(x, Node)) for p, x in zip(parts, self.given, strict=True)])
+
+    def value(self, node: Node) -> Any:
+        """A result as the caller sees it."""
         if self.trace:
-            return Tensor(x)
-        return np.array(x) if np.ndim(x) else float(x)
+            return _own(node, True)
+        return self.plain(_full(node._data, node))
+
+    def plain(self, x: Any, node: bool = False) -> Any:
+        """A number or array for the caller, who gets numbers where he gave none but numbers and arrays."""
+        return _own(x, True) if node or self.nodes else x if np.ndim(x) else float(x)
+
+    def out(self) -> Any:
+        """The result, as the caller sees it."""
+        return tree_unflatten(self.structure, list(map(self.value, self.results)))
+
+    def aux(self) -> Any:
+        """What the function returned besides; as the result, where it depends on the variables."""
+        if not any(isinstance(x, Node) and x in self.among for x in tree_leaves(self.besides)):
+            return self.besides
+        return tree_map(lambda x: self.value(x) if isinstance(x, Node) and x in self.among else x, self.besides)
+
+
+def _variable(x: Any) -> Any:
+    """The node that the function sees in the place of `x`.
+
+    What it sees of the same number by another way, as an inner derivative sees the variable of an outer one, is no
+    part of this derivative.
+    """
+    array = shape_of(x) is not None
+    below = (_Array if array else _Number)(getattr(x, "_data", x), name=getattr(x, "name", None))
+    variable = OPEN.bind(Tensor if array else Value, (below,))
+    if array:
+        below.requires_grad = variable.requires_grad = True
+    return variable
 
 
 def shape_of(x: Any) -> tuple[int, ...] | None:
@@ -105,54 +194,36 @@ def shape_of(x: Any) -> tuple[int, ...] | None:
     return x.shape if isinstance(x, np.ndarray) else None
 
 
-def _leaf(x: Any, where: str) -> Any:
+def _leaf(x: Any, where: str, structure: Structure, k: int, advice: str = "") -> Any:
+    """A number as a float, an array as one of floats, a node as it is; else an error that says where."""
     try:
         return x if isinstance(x, Node) else as_array(x) if isinstance(x, np.ndarray) else Value.constant(x)
     except InputError as error:
-        raise InputError(f"{where}: {error}") from None
+        why = error if isinstance(x, np.ndarray) else f"a number or an array is expected, not {shown(x)}{advice}"
+        raise InputError(f"{where}{structure.path(k)}: {why}") from None
 
 
-def _constant(x: Any, what: str) -> Node:
-    try:
-        made = Tensor(x) if isinstance(x, np.ndarray) else Value(x)
-    except InputError:
-        raise InputError(f"{what}: the function gave {shown(x)}, which is no number") from None
-    return made
+def _constant(x: Any, where: str, structure: Structure, k: int) -> Node:
+    """A result as a node."""
+    found = _leaf(x, where, structure, k, "; with has_aux=True it may come second")
+    return found if isinstance(found, Node) else Value(found) if type(found) is float else Tensor(found)
 
 
-def as_given(part: Any, x: Any) -> Any:
-    """A derivative by `x` as a number, array or node like `x`; what was traced stays a node."""
-    if isinstance(part, Node):
-        return part
-    to = shape_of(x)
-    if to is None:
-        return Value(part) if isinstance(x, Node) else float(part)
-    part = np.asarray(part, dtype(x))
-    part = part if part.shape == to else np.full(to, part)
-    return Tensor(part) if isinstance(x, Node) else part
+def _full(x: Any, like: Any) -> Any:
+    """A derivative in the shape and dtype of what it belongs to: a float, an array that nobody else has, or a node."""
+    data = like._data
+    if type(data) is float:
+        return x if isinstance(x, Node) else float(x)
+    if isinstance(x, Node):
+        return x if dtype(x) == data.dtype else cast.given(to=data.dtype)(x)
+    return np.array(x, data.dtype) if np.shape(x) == data.shape else np.full(data.shape, x, data.dtype)
 
 
-def distinct(parts: list[Any]) -> list[Any]:
-    """The same arrays, but none twice and none a view: what a caller changes in one is in no other."""
-    seen: set[int] = set()
-    for i, x in enumerate(parts):
-        if isinstance(x, np.ndarray):
-            if x.base is not None or id(x) in seen or not x.flags.writeable:
-                parts[i] = x = np.array(x)
-            seen.add(id(x))
-    return parts
-
-
-@contextmanager
-def running(f: Callable[..., Any], trees: Sequence[Any], call: Callable[[list[Any]], Any], what: str) -> Iterator[Run]:
-    """A call of `f`, with its variables open while the body of the ``with`` block computes derivatives."""
-    with recording():
-        run = Run(trees, what)
-        try:
-            run.returned(call(run.arguments()), what)
-            yield run
-        finally:
-            run.close()
+def _own(x: Any, node: bool) -> Any:
+    """A number, array or node for the caller: no leaf of another, whose data could be set."""
+    if isinstance(x, Node):
+        return identity(x) if x.prim is None else x
+    return x if not node else Value(x) if type(x) is float else Tensor(x)
 
 
 def _function(f: Any, what: str) -> None:
@@ -160,11 +231,11 @@ def _function(f: Any, what: str) -> None:
         raise InputError(f"{what} is that of a function, not of {shown(f)}")
 
 
-def _chosen(argnums: Any, what: str) -> tuple[int, ...]:
-    chosen = tuple(argnums) if isinstance(argnums, Sequence) else (argnums,)
-    if any(type(i) is not int for i in chosen):
+def _chosen(argnums: Any) -> tuple[int, ...]:
+    given = tuple(argnums) if isinstance(argnums, Sequence) else (argnums,)
+    if any(isinstance(i, bool) or not hasattr(i, "__index__") for i in given):
         raise InputError(f"argnums is the position of an argument, or several, not {shown(argnums)}")
-    return chosen
+    return tuple(map(index, given))
 
 
 def _places(chosen: tuple[int, ...], args: Sequence[Any], what: str) -> list[int]:
@@ -175,16 +246,6 @@ def _places(chosen: tuple[int, ...], args: Sequence[Any], what: str) -> list[int
     return list(dict.fromkeys(i % len(args) for i in chosen))
 
 
-def _call(f: Callable[..., Any], args: Sequence[Any], kwargs: Any, places: list[int]) -> Callable[[list[Any]], Any]:
-    def call(variables: list[Any]) -> Any:
-        full = list(args)
-        for i, variable in zip(places, variables, strict=True):
-            full[i] = variable
-        return f(*full, **kwargs)
-
-    return call
-
-
 def _by_argument(parts: list[Any], places: list[int], chosen: tuple[int, ...], argnums: Any, args: Any) -> Any:
     """The part of each chosen argument: alone for one, as a tuple for a tuple."""
     of = dict(zip(places, parts, strict=True))
@@ -192,7 +253,9 @@ def _by_argument(parts: list[Any], places: list[int], chosen: tuple[int, ...], a
     return listed if isinstance(argnums, Sequence) else listed[0]
 
 
-def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+def value_and_grad(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
     """A function's result and its derivative, from one forward and one backward pass.
 
     Parameters
@@ -215,29 +278,15 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_
     (6.0, {'a': 3.0, 'b': 2.0})
     """
     _function(f, "value_and_grad")
-    chosen = _chosen(argnums, "value_and_grad")
+    chosen = _chosen(argnums)
 
     def both(*args: Any, **kwargs: Any) -> Any:
-        places, aux = _places(chosen, args, "grad"), None
-        called = _call(f, args, kwargs, places)
-
-        def call(variables: list[Any]) -> Any:
-            nonlocal aux
-            out = called(variables)
-            if has_aux:
-                if not isinstance(out, (tuple, list)) or len(out) != 2:
-                    raise InputError(f"with has_aux the function returns a pair, not {shown(out)}")
-                out, aux = out
-            return one_number(out, "grad")
-
-        with running(f, [args[i] for i in places], call, "grad") as run:
-            [root] = run.results
-            parts = run.trees(run.pulled({root: root.seed()}, run.trace))
-            value = run.value(root)
-            if has_aux:
-                plain = tree_map(lambda x: run.value(x) if isinstance(x, Node) and x in run.among else x, aux)
-                value = (value, plain)
-        return value, _by_argument(parts, places, chosen, argnums, args)
+        places = _places(chosen, args, "grad")
+        run = Run("grad", f, args, places, kwargs, has_aux)
+        root = run.one("grad")
+        parts = run.derivatives(run.pulled({root: root.seed()}, run.trace))
+        value = run.value(root)
+        return (value, run.aux()) if has_aux else value, _by_argument(parts, places, chosen, argnums, args)
 
     return both
 
@@ -256,7 +305,8 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool 
     argnums : int or tuple of int
         The positional argument to differentiate by; for a tuple the result is a tuple.
     has_aux : bool
-        Whether `f` returns a pair of the number and anything else; then so does the derivative.
+        Whether `f` returns a pair of the number and anything else; then so does the derivative. Of the latter, what
+        was computed from the arguments comes as plain numbers and arrays where they are plain.
 
     Examples
     --------
@@ -277,25 +327,28 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool 
     return gradient
 
 
-def _like(structures: Sequence[Structure], xs: Sequence[Any], trees: Any, what: str) -> list[Any]:
-    """Cotangents or tangents for the leaves `xs`, checked: a number or array for each, of its shape."""
-    if not isinstance(trees, (list, tuple)) or len(trees) != len(structures):
-        raise InputError(f"{what}: {shown(trees)} has to be a tuple of {len(structures)}")
-    leaves = [x for s, tree in zip(structures, trees, strict=True) for x in same_structure(s, tree, what)]
-    found = []
-    for x, like in zip(leaves, xs, strict=True):
-        given = _leaf(x, what)
-        to = shape_of(like) or ()
-        if (shape_of(given) or ()) != to:
-            raise ShapeError(f"{what}: {shown(x)} of shape {shape_of(given) or ()} for a number or array of shape {to}")
-        scalar = shape_of(like) is None
-        if isinstance(given, Node):
-            wrong = scalar != (type(given._data) is float)
-            given = given if not wrong else item.given(at=())(given) if scalar else stack([given]).reshape(())
-        else:
-            given = float(given) if scalar else as_array(given, getattr(getattr(like, "_data", like), "dtype", None))
-        found.append(given)
-    return found
+def _like(
+    structures: Sequence[Structure], nodes: Sequence[Node], trees: Sequence[Any], names: Sequence[str]
+) -> tuple[list[Any], bool]:
+    """Cotangents or tangents, checked: a number or array for each of the nodes; and whether nodes are among them."""
+    found: list[Any] = []
+    traced = False
+    for structure, tree, name in zip(structures, trees, names, strict=True):
+        for k, x in enumerate(same_structure(structure, tree, name)):
+            like, given = nodes[len(found)], _leaf(x, name, structure, k)
+            if shape(given) != shape(like):
+                raise ShapeError(
+                    f"{name}{structure.path(k)}: {shown(x)}, of shape {shape(given)}, for a number or array of shape "
+                    f"{shape(like)}"
+                )
+            if isinstance(given, Node) and not silenced():
+                traced, scalar = True, type(like._data) is float
+                if scalar != (type(given._data) is float):
+                    given = item.given(at=())(given) if scalar else stack([given]).reshape(())
+            else:
+                given = _full(getattr(given, "_data", given), like)
+            found.append(given)
+    return found, traced
 
 
 def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
@@ -323,31 +376,20 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     ((6.0, 5.0), (3.0, 2.0), (1.0, 1.0))
     """
     _function(f, "vjp")
-    aux = None
-
-    def call(variables: list[Any]) -> Any:
-        nonlocal aux
-        out = f(*variables)
-        if has_aux:
-            out, aux = out
-        return out
-
-    with running(f, primals, call, "vjp") as run:
-        out = tree_unflatten(run.structure, [run.value(x) for x in run.results])
+    run = Run("vjp", f, primals, has_aux=has_aux)
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
-        with recording():
-            given = _like([run.structure], run.results, (cotangent,), "cotangent")
-            trace = run.trace or any(isinstance(x, Node) for x in given)
-            seeds: dict[Node, Any] = {}
-            for node, x in zip(run.results, given, strict=True):
-                seeds[node] = seeds[node] + x if node in seeds else x
-            return tuple(run.trees(run.pulled(seeds, trace)))
+        given, traced = _like([run.structure], run.results, (cotangent,), ["vjp: cotangent"])
+        seeds: dict[Node, Any] = {}
+        for node, x in zip(run.results, given, strict=True):
+            seeds[node] = seeds[node] + x if node in seeds else x
+        trace = (run.nodes or traced) and not silenced()
+        return tuple(run.derivatives(run.pulled(seeds, trace)))
 
-    return (out, pullback, aux) if has_aux else (out, pullback)
+    return (run.out(), pullback, run.aux()) if has_aux else (run.out(), pullback)
 
 
-def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
     """A function's result, and how it moves when its arguments move along tangents (forward mode).
 
     Parameters
@@ -356,6 +398,8 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
         A function of numbers, arrays, or lists, tuples and dicts of them, that returns the like.
     primals, tangents : tuple or list
         The arguments, and for each its direction in the same structure and shapes.
+    has_aux : bool
+        Whether `f` returns a pair of its result and anything else, which then is returned third.
 
     Returns
     -------
@@ -368,32 +412,27 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any]) 
     (6.0, 4.0)
     """
     _function(f, "jvp")
-    if not isinstance(primals, (list, tuple)) or not isinstance(tangents, (list, tuple)):
-        raise InputError(f"jvp takes its arguments as a tuple, and so their tangents, not {shown(primals)}")
-    with running(f, primals, lambda variables: f(*variables), "jvp") as run:
-        given = _like(run.structures, run.given, tangents, "tangent")
-        trace = run.trace or any(isinstance(x, Node) for x in given)
-        moved = run.pushed(given, trace)
-        outs = [run.value(node) for node in run.results]
-        ways = [run.value(node, way) for node, way in zip(run.results, moved, strict=True)]
-    return tree_unflatten(run.structure, outs), tree_unflatten(run.structure, distinct(ways))
+    if not isinstance(primals, (list, tuple)):
+        raise InputError(f"jvp takes the arguments as a tuple, and so their tangents, not {shown(primals)}")
+    run = Run("jvp", f, primals, has_aux=has_aux)
+    moved, traced = run.along(primals, tangents, "jvp")
+    ways = tree_unflatten(run.structure, [run.plain(way, traced) for way in moved])
+    return (run.out(), ways, run.aux()) if has_aux else (run.out(), ways)
 
 
-def _unit(x: Any, k: int) -> Any:
-    """The direction in which number `k` of `x` moves alone."""
-    to = shape_of(x)
-    if to is None:
-        return 1.0
-    one = np.zeros(to, getattr(getattr(x, "_data", x), "dtype", float))
-    one.reshape(-1)[k] = 1.0
-    return one
+def _units(node: Node) -> Iterator[Any]:
+    """The directions in which the numbers of a node move, each alone."""
+    data = node._data
+    if type(data) is float:
+        yield 1.0
+    else:
+        for at in np.ndindex(data.shape):
+            unit = np.zeros(data.shape, data.dtype)
+            unit[at] = 1.0
+            yield unit
 
 
-def _numbers(x: Any) -> int:
-    return math.prod(shape_of(x) or ())
-
-
-def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The derivative of each number of a function's result by each number of an argument.
 
     Forward or reverse mode, whichever takes fewer passes: one for each number of the argument, or of the result.
@@ -404,6 +443,8 @@ def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callabl
         A function of numbers, arrays, or lists, tuples and dicts of them, that returns the like.
     argnums : int or tuple of int
         The positional argument to differentiate by; for a tuple there is a tuple of derivatives.
+    has_aux : bool
+        Whether `f` returns a pair of its result and anything else; then so does the derivative.
 
     Returns
     -------
@@ -419,62 +460,55 @@ def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callabl
            [0., 4.]])
     """
     _function(f, "jacobian")
-    chosen = _chosen(argnums, "jacobian")
+    chosen = _chosen(argnums)
 
     def full(*args: Any, **kwargs: Any) -> Any:
         places = _places(chosen, args, "jacobian")
-        with running(f, [args[i] for i in places], _call(f, args, kwargs, places), "jacobian") as run:
-            inputs, outputs = sum(map(_numbers, run.given)), sum(map(_numbers, run.results))
-            table = (_columns if inputs < outputs else _rows)(run)
-        blocks = [
-            _by_argument(run.trees(line), places, chosen, argnums, args) for line in table
-        ]  # one for each leaf of the result
-        return tree_unflatten(run.structure, blocks)
+        run = Run("jacobian", f, args, places, kwargs, has_aux)
+        inputs, outputs = (sum(math.prod(shape(x)) for x in nodes) for nodes in (run.variables, run.results))
+        table = (_columns if inputs < outputs else _rows)(run)
+        blocks = [_by_argument(run.trees(line), places, chosen, argnums, args) for line in table]
+        found = tree_unflatten(run.structure, blocks)
+        return (found, run.aux()) if has_aux else found
 
     return full
 
 
 def _rows(run: Run) -> list[list[Any]]:
-    """The blocks of a Jacobian, each by its rows: a reverse pass for each number of the results."""
+    """The blocks of a Jacobian, each from its rows: a reverse pass for each number of the results."""
     table = []
     for node in run.results:
-        lines = [run.pulled({node: _unit(node, k)}, run.trace) for k in range(_numbers(node))]
-        table.append([
-            _block([line[i] for line in lines], shape_of(node), shape_of(x), run.trace, after=True)
-            for i, x in enumerate(run.given)
-        ])  # fmt: skip
+        rows = [run.pulled({node: unit}, run.trace) for unit in _units(node)]
+        table.append([_block(run, [row[i] for row in rows], 0, node, x) for i, x in enumerate(run.variables)])
     return table
 
 
 def _columns(run: Run) -> list[list[Any]]:
-    """The blocks of a Jacobian, each by its columns: a forward pass for each number of the arguments."""
-    found: list[list[Any]] = [[] for _ in run.results]
-    for i, x in enumerate(run.given):
-        ways = [[run.value(node, way) for node, way in zip(run.results, moved, strict=True)] for moved in (
-            run.pushed([_unit(v, k) if v is run.variables[i] else np.zeros(shape(v)) if shape_of(v) is not None else 0.0
-                        for v in run.variables], run.trace) for k in range(_numbers(x)))]  # fmt: skip
+    """The blocks of a Jacobian, each from its columns: a forward pass for each number of the arguments."""
+    table: list[list[Any]] = [[] for _ in run.results]
+    for x in run.variables:
+        columns = [run.pushed({x: unit}, run.trace) for unit in _units(x)]
         for j, node in enumerate(run.results):
-            parts = [way[j] for way in ways]
-            found[j].append(_block(parts, shape_of(node), shape_of(x), run.trace, after=False))
-    return found
+            table[j].append(_block(run, [column[j] for column in columns], -1, node, x))
+    return table
 
 
-def _block(parts: list[Any], of: Any, by: Any, trace: bool, after: bool) -> Any:
-    """One block of a Jacobian from its rows (`after`: the shape that varies is in front) or columns."""
-    if of is None and by is None:
-        return parts[0]
-    to = (*(of or ()), *(by or ()))
+def _block(run: Run, parts: list[Any], axis: int, of: Node, by: Node) -> Any:
+    """One block of a Jacobian from its rows, or from its columns along the last axis."""
+    if type(of._data) is type(by._data) is float:
+        return _own(parts[0], run.nodes)
+    to = (*shape(of), *shape(by))
     if len(to) > MAX_AXES:
-        raise ShapeError(f"a Jacobian of shape {of} + {by} has {len(to)} axes, an array at most {MAX_AXES}: flatten both")
-    if not parts:
-        return Tensor(np.zeros(to)) if trace else np.zeros(to)
-    if not any(isinstance(x, Node) for x in parts):
-        made = np.stack(parts, 0 if after else -1).reshape(to)
-        return Tensor(made) if trace else made
-    return reshape.given(to=to)(stack(parts, 0 if after else -1 if shape(parts[0]) else 0))
+        raise ShapeError(
+            f"a Jacobian of shape {shape(of)} + {shape(by)} would have {len(to)} axes: flatten, {MAX_AXES} are the most"
+        )
+    if any(isinstance(x, Node) for x in parts):
+        return reshape.given(to=to)(stack(parts, axis))
+    made = np.stack(parts, axis).reshape(to) if parts else np.zeros(to, dtype(by))
+    return _own(made, run.nodes) if to or shape_of(by) is not None else run.plain(made)
 
 
-def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The second derivatives of a function that returns one number, by each pair of numbers of an argument.
 
     Parameters
@@ -483,6 +517,8 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable
         A function that returns one number.
     argnums : int or tuple of int
         The positional argument to differentiate by; for a tuple there is a tuple of tuples.
+    has_aux : bool
+        Whether `f` returns a pair of the number and anything else; then so does the second derivative.
 
     Returns
     -------
@@ -498,7 +534,7 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable
            [2., 0.]])
     """
     _function(f, "hessian")
-    return jacobian(grad(f, argnums), argnums)
+    return jacobian(grad(f, argnums, has_aux), argnums, has_aux)
 
 
 def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
@@ -524,13 +560,11 @@ def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
     array([4., 2.])
     """
     _function(f, "hvp")
-    alone = not isinstance(primals, tuple)
-    if alone:
+    if not isinstance(primals, tuple):
         primals, tangents = (primals,), (tangents,)
-    gradient = grad(f, tuple(range(len(primals))))
-    moved = jvp(gradient, primals, tangents)[1]
-    moved = tree_map(lambda part, x: as_given(part, _leaf(x, "hvp")), moved, primals)
-    return moved[0] if len(primals) == 1 else moved
+    run = Run("hvp", grad(f, tuple(range(len(primals)))), primals)
+    moved = run.derivatives(run.along(primals, tangents, "hvp")[0])
+    return moved[0] if len(primals) == 1 else tuple(moved)
 
 
 def hessian_diagonal(f: Callable[..., Any], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
@@ -552,36 +586,27 @@ def hessian_diagonal(f: Callable[..., Any], argnums: int | Sequence[int] = 0) ->
     array([4., 0.])
     """
     _function(f, "hessian_diagonal")
-    chosen, gradient = _chosen(argnums, "hessian_diagonal"), grad
+    chosen, gradient = _chosen(argnums), grad
 
     def diagonal(*args: Any, **kwargs: Any) -> Any:
         places = _places(chosen, args, "hessian_diagonal")
-        called = _call(gradient(f, tuple(places)), args, kwargs, places)
-        with running(f, [args[i] for i in places], called, "hessian_diagonal") as run:
-            found = []
-            for i, x in enumerate(run.given):
-                parts = []
-                for k in range(_numbers(x)):
-                    unit = [_unit(v, k) if v is run.variables[i] else 0.0 * _unit(v, 0) if _numbers(v) else _unit(v, 0)
-                            for v in run.variables]  # fmt: skip
-                    way = run.pushed(unit, run.trace)[i]
-                    parts.append(way if shape_of(x) is None else _number_of(way, k, shape_of(x)))
-                found.append(_diagonal(parts, x, run.trace))
+        run = Run("hessian_diagonal", gradient(f, tuple(places)), args, places, kwargs)
+        found = []
+        for i, x in enumerate(run.variables):
+            ways = [run.pushed({x: unit}, run.trace)[i] for unit in _units(x)]
+            found.append(_diagonal(run, ways, x))
         return _by_argument(run.trees(found), places, chosen, argnums, args)
 
     return diagonal
 
 
-def _number_of(x: Any, k: int, to: Any) -> Any:
-    at = tuple(int(i) for i in np.unravel_index(k, to))
-    return item.given(at=at)(x) if isinstance(x, Node) else np.broadcast_to(x, to)[at]
-
-
-def _diagonal(parts: list[Any], x: Any, trace: bool) -> Any:
-    to = shape_of(x)
-    if to is None:
-        return as_given(parts[0], x) if not trace or isinstance(parts[0], Node) else Value(parts[0])
-    if any(isinstance(part, Node) for part in parts):
-        return reshape.given(to=to)(stack(parts))
-    made = np.array(parts, float).reshape(to)
-    return Tensor(made) if trace else made
+def _diagonal(run: Run, ways: list[Any], x: Node) -> Any:
+    """Number k of way k for each k, in the shape of `x`."""
+    to = shape(x)
+    if type(x._data) is not float:
+        places = list(np.ndindex(to))
+        if any(isinstance(way, Node) for way in ways):
+            numbers = [index_of.given(key=at)(way) for at, way in zip(places, ways, strict=True)]
+            return reshape.given(to=to)(stack(numbers))
+        ways = [np.array([way[at] for at, way in zip(places, ways, strict=True)], dtype(x)).reshape(to)]
+    return _own(ways[0], run.nodes)

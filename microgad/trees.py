@@ -3,46 +3,97 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .errors import InputError, shown
 
+LEAF = (None, range(0))
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Structure:
     """The shape of a tree: which containers, with which keys, around how many leaves."""
 
-    kind: Any  # the class of the container; None for a leaf
-    keys: tuple[Any, ...] = ()  # of a dict
-    children: tuple[Structure, ...] = ()
+    nodes: tuple[tuple[Any, Sequence[Any]], ...]  # class and keys; a container stands before what it holds
 
     @property
     def count(self) -> int:
         """How many leaves it has."""
-        return 1 if self.kind is None else sum(child.count for child in self.children)
+        return self.nodes.count(LEAF)
+
+    def paths(self) -> Iterator[str]:
+        """Where its nodes stand in the tree, in order, as an index is written; the empty string for the tree itself."""
+        waiting = [""]
+        for _, keys in self.nodes:
+            path = waiting.pop()
+            yield path
+            waiting += [f"{path}[{key!r}]" for key in reversed(keys)]
+
+    def path(self, k: int) -> str:
+        """Where leaf number `k` stands."""
+        return [path for path, node in zip(self.paths(), self.nodes, strict=True) if node == LEAF][k]
+
+    def fold(self, leaves: Sequence[Any], made: Callable[[Any, Sequence[Any], list[Any]], Any]) -> Any:
+        """The tree with these leaves, its containers `made` of their class, keys and parts."""
+        rest, parts = list(leaves), list[Any]()
+        for kind, keys in reversed(self.nodes):  # so that the parts of a container are made before it
+            parts.append(made(kind, keys, [parts.pop() for _ in keys]) if kind else rest.pop())
+        return parts.pop()
 
     def __str__(self) -> str:
-        if self.kind is None:
-            return "*"
-        if self.kind is type(None):
-            return "None"
-        parts = list(map(str, self.children))
-        if issubclass(self.kind, dict):
-            return "{" + ", ".join(f"{key!r}: {part}" for key, part in zip(self.keys, parts, strict=True)) + "}"
-        left, right = "[]" if issubclass(self.kind, list) else "()"
-        return left + ", ".join(parts) + ("," if left == "(" and len(parts) == 1 else "") + right
+        return str(self.fold(["*"] * self.count, _written))
+
+    __repr__ = __str__
 
 
-LEAF = Structure(None)
+ONE = Structure((LEAF,))
+
+
+def _written(kind: Any, keys: Sequence[Any], parts: list[str]) -> str:
+    if kind is type(None):
+        return "None"
+    if issubclass(kind, dict):
+        return "{" + ", ".join(f"{key!r}: {part}" for key, part in zip(keys, parts, strict=True)) + "}"
+    if hasattr(kind, "_fields"):
+        return f"{kind.__name__}({', '.join(parts)})"
+    left, right = "[]" if kind is list else "()"
+    return left + ", ".join(parts) + ("," if kind is tuple and len(parts) == 1 else "") + right
+
+
+def _made(kind: Any, keys: Sequence[Any], parts: list[Any]) -> Any:
+    if kind is type(None):
+        return None
+    if issubclass(kind, dict):
+        return kind(zip(keys, parts, strict=True))
+    return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
+
+
+def _opened(x: Any) -> tuple[Any, Sequence[Any]]:
+    """The class of a container and the keys of its parts; LEAF for a leaf."""
+    if isinstance(x, dict):
+        return OrderedDict if isinstance(x, OrderedDict) else dict, tuple(x)
+    if isinstance(x, (list, tuple)):
+        named = isinstance(x, tuple) and hasattr(x, "_fields")
+        return type(x) if named else list if isinstance(x, list) else tuple, range(len(x))
+    return (type(None), range(0)) if x is None else LEAF
+
+
+def _said(kind: Any, keys: Sequence[Any]) -> str:
+    """What stands at one place of a tree, for a message."""
+    if kind is None:
+        return "a leaf"
+    if issubclass(kind, dict):
+        return f"a dict with the keys {list(keys)!s:.200}"
+    return "None" if kind is type(None) else f"a {kind.__name__} of {len(keys)}"
 
 
 def tree_flatten(tree: Any) -> tuple[list[Any], Structure]:
     """The leaves of a tree in order, and its structure, from which `tree_unflatten` makes it again.
 
-    Lists, tuples, named tuples and dicts are containers, dicts in the order of their keys; None is an empty one;
-    everything else is a leaf.
+    Lists, tuples, named tuples and dicts are containers, dicts in the order in which their keys were set; None is an
+    empty one; everything else is a leaf. An `InputError` for a tree that holds itself.
 
     Examples
     --------
@@ -50,26 +101,24 @@ def tree_flatten(tree: Any) -> tuple[list[Any], Structure]:
     >>> print(leaves, structure)
     [1.0, 2.0, 3.0] {'w': [*, *], 'b': *}
     """
-    leaves: list[Any] = []
-    try:
-        return leaves, _flatten(tree, leaves)
-    except RecursionError:
-        raise InputError("a tree that is nested too deeply, or holds itself") from None
-
-
-def _flatten(tree: Any, leaves: list[Any]) -> Structure:
-    if tree is None:
-        return Structure(type(None))
-    if isinstance(tree, dict):
-        keys = tuple(tree)
-        kind = OrderedDict if isinstance(tree, OrderedDict) else dict
-        return Structure(kind, keys, tuple(_flatten(tree[key], leaves) for key in keys))
-    if isinstance(tree, (list, tuple)):
-        named = type(tree) if isinstance(tree, tuple) and hasattr(tree, "_fields") else None
-        kind = named or (list if isinstance(tree, list) else tuple)
-        return Structure(kind, (), tuple(_flatten(x, leaves) for x in tree))
-    leaves.append(tree)
-    return LEAF
+    if _opened(tree) is LEAF:
+        return [tree], ONE
+    leaves, nodes, waiting, inside = [], [], [(tree, False)], set[int]()
+    while waiting:
+        x, done = waiting.pop()
+        if done:
+            inside.remove(id(x))
+            continue
+        kind, keys = _opened(x)
+        nodes.append((kind, keys))
+        if kind is None:
+            leaves.append(x)
+        elif keys:
+            if id(x) in inside:
+                raise InputError(f"a tree that holds itself: {shown(x)}")
+            inside.add(id(x))
+            waiting += [(x, True), *((x[key], False) for key in reversed(keys))]
+    return leaves, Structure(tuple(nodes))
 
 
 def tree_unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
@@ -83,22 +132,13 @@ def tree_unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
     """
     if not isinstance(structure, Structure):
         raise InputError(f"a structure is what tree_flatten gives, not {shown(structure)}")
-    leaves = list(leaves)
-    if len(leaves) != structure.count:
-        raise InputError(f"a tree {structure} has {structure.count} leaves, not {len(leaves)}")
-    return _unflatten(structure, iter(leaves))
-
-
-def _unflatten(structure: Structure, leaves: Any) -> Any:
-    kind = structure.kind
-    if kind is None:
-        return next(leaves)
-    if kind is type(None):
-        return None
-    parts = [_unflatten(child, leaves) for child in structure.children]
-    if issubclass(kind, dict):
-        return kind(zip(structure.keys, parts, strict=True))
-    return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
+    try:
+        listed = list(leaves)
+    except TypeError:
+        raise InputError(f"the leaves of a tree are a list, not {shown(leaves)}") from None
+    if len(listed) != structure.count:
+        raise InputError(f"a tree {structure!s:.200} has {structure.count} leaves, not {len(listed)}")
+    return structure.fold(listed, _made)
 
 
 def tree_structure(tree: Any) -> Structure:
@@ -131,7 +171,8 @@ def tree_map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     f : callable
         Of as many arguments as there are trees.
     tree, *rest
-        Nested lists, tuples and dicts of one structure; else it is an `InputError`.
+        Nested lists, tuples and dicts of one structure, where the order of a dict's keys makes no difference; else it
+        is an `InputError`, which says where they differ.
 
     Examples
     --------
@@ -140,28 +181,22 @@ def tree_map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     {'w': [0.95, 1.95], 'b': 3.1}
     """
     if not callable(f):
-        raise InputError(f"tree_map takes a function and then trees, not {shown(f)}")
+        raise InputError(f"tree_map applies a function to each leaf, not {shown(f)}")
     leaves, structure = tree_flatten(tree)
     columns = [leaves, *(same_structure(structure, other, "tree_map") for other in rest)]
-    return tree_unflatten(structure, [f(*xs) for xs in zip(*columns, strict=True)])
+    return structure.fold([f(*xs) for xs in zip(*columns, strict=True)], _made)
 
 
 def same_structure(structure: Structure, tree: Any, what: str) -> list[Any]:
     """The leaves of another tree, in the order of `structure`; an error of `what` if it has another one."""
-    leaves: list[Any] = []
-
-    def walk(want: Structure, x: Any, path: str) -> None:
-        if want.kind is None:
-            if isinstance(x, (list, tuple, dict)) or x is None:
-                raise InputError(f"{what}: the trees differ{path}: one has a leaf there, the other {shown(x)}")
+    leaves, waiting = [], [tree]
+    for i, (kind, keys) in enumerate(structure.nodes):
+        x = waiting.pop()
+        got = _opened(x)
+        if got[0] is not kind or (got[1] != keys and set(got[1]) != set(keys)):
+            path = list(structure.paths())[i]
+            raise InputError(f"{what}{path and ' at '}{path}: {_said(kind, keys)} is expected, not {shown(x)}")
+        if kind is None:
             leaves.append(x)
-            return
-        got = tree_structure(x)
-        if got.kind is not want.kind or len(got.children) != len(want.children) or set(got.keys) != set(want.keys):
-            raise InputError(f"{what}: the trees differ{path}: one is {want}, the other {got}")
-        parts = [x[key] for key in want.keys] if want.keys else x or ()
-        for i, (child, part) in enumerate(zip(want.children, parts, strict=True)):
-            walk(child, part, f"{path or ' at '}[{want.keys[i] if want.keys else i!r}]")
-
-    walk(structure, tree, "")
+        waiting += [x[key] for key in reversed(keys)]
     return leaves

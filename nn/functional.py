@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from microgad import structural as rows
-from microgad.array_functions import as_array, operand
+from microgad.array_functions import array_of, operand
 from microgad.errors import InputError, ShapeError, shown, spell
 from microgad.node import Node
 from microgad.structural import shape
@@ -37,7 +37,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     array([[11.5, 16.5]])
     """
     if type(x) is not Tensor or type(weight) is not Tensor:
-        x, weight = operand(x), operand(weight)
+        x, weight = operand(x, "linear"), operand(weight, "the weight of linear")
     of, by = shape(x), shape(weight)
     if len(by) != 2 or not of or of[-1] != by[1]:
         raise ShapeError(
@@ -46,7 +46,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         )
     if bias is None:
         return rows.matmul(x, rows.transpose.given(axes=(1, 0))(weight))
-    bias = operand(bias)
+    bias = operand(bias, "the bias of linear")
     if shape(bias) != by[:1]:
         raise ShapeError(
             f"linear with the weight {spell(weight)}, of shape {by}, and the bias {spell(bias)}, of shape "
@@ -85,7 +85,7 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Any:
     """
     if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
         raise InputError(f'reduction is "mean", "sum" or "none", not {shown(reduction)}')
-    z = operand(logits)
+    z = operand(logits, "cross_entropy")
     of = shape(z)
     if not of or not of[-1]:
         raise ShapeError(f"cross_entropy of {spell(z)}, of shape {of}: it needs a row of at least one logit")
@@ -108,7 +108,7 @@ def _probabilities(target: Any, z: Any) -> Any:
             flat = np.zeros((given.size, of[-1]), rows.dtype(z))
             flat[np.arange(given.size), given.reshape(-1)] = 1.0
             return leaf(flat.reshape(of)) if isinstance(z, Node) else flat.reshape(of)
-        target = as_array(target, rows.dtype(z))
+        target = array_of("targets of cross_entropy", target, rows.dtype(z))
     if shape(target) != of:
         raise ShapeError(
             f"cross_entropy of {spell(z)}, of shape {of}, with targets of shape {shape(target)}: give an integer for "

@@ -141,8 +141,11 @@ def test_the_text_is_what_the_documentation_says():
             {"op": "add", "operands": [1, {"constant": "nan"}], "data": "nan", "grad": 1.0},
         ],
     }
-    example = re.search(r"^    \{.*^    \]\}", serial.__doc__, re.DOTALL | re.MULTILINE)[0]
-    assert repr(from_json(example)) == "Value(data=7.0, grad=None)"
+    examples = re.findall(r"^    \{.*?^    \]\}", serial.__doc__, re.DOTALL | re.MULTILINE)
+    assert [repr(from_json(example)) for example in examples] == [
+        "Value(data=7.0, grad=None)",
+        "Tensor(data=[4. 6.], grad=None)",
+    ]
 
 
 def test_the_text_is_ascii_and_strict_json():
@@ -225,7 +228,7 @@ def broken(change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x, f: setattr(x, "_data", np.ones(2)), r"node 0, x, .*only scalars are supported yet"),
+        (lambda x, f: setattr(x, "_data", np.ones(2)), r"node 0, x, .*holds ndarray .*, and a Value holds one number"),
         (lambda x, f: setattr(x, "_data", 3), r"node 0, x, .*holds int 3"),
         (lambda x, f: setattr(f, "prim", replace(f.prim)), r"node 2, log\(.*made by log, which is not, or no"),
         (lambda x, f: setattr(f, "prim", replace(f.prim, name="mine")), r"made by mine, which is not, or no longer,"),
@@ -315,8 +318,8 @@ def test_text_that_is_no_graph(text, message):
         ('"microgad.graph"', '"onnx"', r'it has the format "onnx", where a saved graph has "microgad.graph"'),
         ('"microgad.graph"', "[1]", r"it has the format a list"),
         ('"microgad.graph"', '"\\ud800\\u202e"', r'the format "\\ud800\\u202e"'),
-        ('"version": 1', '"version": 2', r"version is 2, and this microgad reads version 1; a newer microgad may"),
-        ('"version": 1', '"version": 0', r"version is 0, and this microgad reads version 1; save the graph again"),
+        ('"version": 1', '"version": 3', r"version is 3, and this microgad reads versions 1 and 2; a newer microgad may"),
+        ('"version": 1', '"version": 0', r"version is 0, and this microgad reads versions 1 and 2; save the graph again"),
         ('"version": 1', '"version": true', r"version is true, and this"),
         ('"version": 1', '"version": 1.0', r"version is 1.0, and this"),
         ('"version": 1', '"version": 1e999', r"version is Infinity, and this"),

@@ -1,4 +1,4 @@
-"""Computation graphs to look at: `draw`, `tree` and `mermaid`, and what a node shows of itself in a notebook."""
+"""Computation graphs to look at: `draw`, `tree`, `mermaid` and `shapes`, and what a node shows in a notebook."""
 
 from __future__ import annotations
 
@@ -6,5 +6,6 @@ from .flowchart import mermaid
 from .graph import draw, mimebundle
 from .outline import tree
 from .render import Drawing, renderer
+from .shapes import shapes
 
-__all__ = ["Drawing", "draw", "mermaid", "mimebundle", "renderer", "tree"]
+__all__ = ["Drawing", "draw", "mermaid", "mimebundle", "renderer", "shapes", "tree"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from microgad.naming import Text, given_names, literal, number
 from microgad.node import Node
 
-from .graph import COMMUTATIVE, _locals, drawable, shares
-from .text import gradients
+from .graph import COMMUTATIVE, drawable, shares
+from .text import Said, gradients, links, measures, operation, said
 
 SHAPES = {
     "leaf": ("(", ")"),
@@ -39,7 +40,7 @@ def mermaid(f: Node, *, rankdir: str = "LR", grads: bool | None = None) -> Merma
 
     Parameters
     ----------
-    f : Value
+    f : Value or Tensor
         The result to draw.
     rankdir : {"LR", "TB", "RL", "BT"}
         The direction from inputs to result.
@@ -89,25 +90,26 @@ def mermaid(f: Node, *, rankdir: str = "LR", grads: bool | None = None) -> Merma
     for node, id in ids.items():
         role = "result" if node is f else "leaf" if node.prim is None else "interior"
         rows = [_literal(names[node])] if node in names else []
-        rows += [f"data {number(node._data)}", *gradients(node, f, adjoint)]
+        rows += [_plain(measures(node))] if measures(node) else []
+        rows += map(_said, [("data", node._data), *gradients(node, f, adjoint)])
         lines.append(_box(id, role, rows))
         if node.prim is None:
             continue
-        operation = f"{id}o"
-        lines += [_box(operation, "operation", [_literal(node.op) or " "]), f"{operation} --> {id}"]
+        circle = f"{id}o"
+        lines += [_box(circle, "operation", [_literal(operation(node)) or " "]), f"{circle} --> {id}"]
         edges += 1 + len(node.operands)
         ordered = len(node.operands) > 1 and node.prim not in COMMUTATIVE
-        locals_ = iter(_locals(node))
+        labels = iter(links(node, names))
         for i, x in enumerate(node.operands):
             rows = [f"operand {i + 1}"] if ordered else []
             if isinstance(x, Node):
                 start = ids[x]
-                rows.append(f"local {next(locals_)}")
+                rows.append(_said(next(labels)))
             else:
-                start = f"{operation}{i}"
+                start = f"{circle}{i}"
                 lines.append(_box(start, "constant", [number(x)]))
             label = f'|"{"<br>".join(rows)}"|' if rows else ""
-            lines.append(f"{start} -->{label} {operation}")
+            lines.append(f"{start} -->{label} {circle}")
     source = "\n".join([f"flowchart {rankdir}", *lines, "classDef constant fill:none,stroke:none"])
     if edges > EDGES or len(source) > CHARACTERS:
         size = f"{edges:,} edges in {len(source):,} characters"
@@ -121,6 +123,15 @@ def _box(id: str, shape: str, rows: list[str]) -> str:
     if "#" in text:  # Mermaid 11.0 to 11.12 takes any text for Markdown, but not what is inside of such a block
         text = f"<div>{text}</div>"
     return f'{id}{left}"{text}"{right}'
+
+
+def _said(line: Said) -> str:
+    """A line as `draw` has it: words in which names may stand, or a number or an array, of which brackets mean much."""
+    return _literal(said(line)) if len(line) == 1 else _plain(said(line))
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[()\[\]]", lambda found: f"#{ord(found[0])};", text)
 
 
 def _literal(text: str) -> str:

@@ -6,17 +6,18 @@ import html
 from typing import Any
 
 import graphviz
+import numpy as np
 
 from microgad.agreement import outdated
 from microgad.autodiff import pull
 from microgad.errors import DomainError, GraphSizeError, InputError, shown
-from microgad.naming import all_names, find, given_names, literal, number
+from microgad.naming import DIGITS, DIGITS_OF_MANY, FEW, all_names, find, given_names, literal, number
 from microgad.node import Node
 from microgad.order import dependents, topological_order
 from microgad.primitives import add, maximum, minimum, mul
 
 from .render import Drawing
-from .text import gradients, sentence, tree
+from .text import Said, axis, gradients, links, measures, said, sentence, tree
 from .theme import THEMES
 
 FONT = "DejaVu Sans,Verdana,sans-serif"  # the first comes with microgad, the second is as wide
@@ -40,11 +41,13 @@ def draw(
 
     A box is a value with its name, data and gradient; the box of the result has a double border. A
     circle is an operation, and the edge into it carries its local derivative: times the gradient of
-    what comes out, it is what flows back along that edge.
+    what comes out, it is what flows back along that edge. Of a Tensor the box shows the shape as well, the
+    dtype unless it is float64, and the numbers: up to 12, or else the smallest and the largest. An edge into an
+    operation on whole arrays says what flows back, such as ``G Wᵀ``, where G is the gradient of what comes out.
 
     Parameters
     ----------
-    f : Value
+    f : Value or Tensor
         The result to draw.
     format : {"svg", "png", "pdf", ...}
         What `render` and `pipe` make of it, as in graphviz.
@@ -54,8 +57,9 @@ def draw(
         Colours.
     grads : bool, optional
         Whether to show gradients; by default dashes, until `f` has a gradient itself. Where a node's own
-        ``grad`` holds more than this result gave it, both are shown.
-    highlight : Value or str, optional
+        ``grad`` holds more than this result gave it, both are shown. A Tensor of several numbers has gradients
+        after ``f.backward(gradient)``: those of that pass.
+    highlight : Value, Tensor or str, optional
         A node, or its name: every path from it to `f` is marked, by colour and by thicker lines.
 
     Returns
@@ -101,7 +105,9 @@ def draw(
     drawing.text = tree(f, names, adjoint)
     if problem := outdated(order):
         note = f"Not of one computation: {literal(problem)}."
-        drawing.attr(label=f"<{_html(note)}>", labelloc="b", fontname=FONT, fontsize="12", fontcolor=THEMES[theme].text)
+        drawing.attr(
+            label=f"<{escaped(note)}>", labelloc="b", fontname=FONT, fontsize="12", fontcolor=THEMES[theme].text
+        )
         drawing.alt += f" {note}"
         drawing.text += f"\n{note}"
     return drawing
@@ -129,10 +135,15 @@ def shares(order: list[Node], grads: bool | None) -> dict[Node, Any] | None:
     """
     if grads is False:
         return None
-    if grads is None and order[-1].grad is None:
+    root = order[-1]
+    alone = type(root._data) is float or root._data.size == 1
+    if not root.requires_grad or (root.grad is None and (grads is None or not alone)):
+        return {}
+    if not alone and np.shape(root.grad) != root._data.shape:  # set by hand
         return {}
     try:
-        return pull(order)
+        with np.errstate(all="ignore"):
+            return pull(order, seeds=None if alone else {root: root.grad})
     except DomainError:
         return {}
 
@@ -187,7 +198,7 @@ def _contents(
         shape = "circle" if len(node.op) < 3 else "ellipse"
         drawing.node(
             operation,
-            label=f"<{_html(node.op)}>",
+            label=_operation(node),
             shape=shape,
             fillcolor=colors.operation,
             fontsize="15",
@@ -196,14 +207,14 @@ def _contents(
             **on_path,
         )
         drawing.edge(operation, id, **on_path)
-        locals_ = iter(_locals(node))
+        edges = iter(links(node, names))
         ordered = len(node.operands) in (2, 3) and node.prim not in COMMUTATIVE
         sides = iter(SIDES[rankdir][:: 4 - len(node.operands)] if ordered else "_" * len(node.operands))
         for i, x in enumerate(node.operands):
             head = {"headport": next(sides)}
             if isinstance(x, Node):
                 head |= on_path if x in marked else {}
-                drawing.edge(ids[x], operation, label=f" local {next(locals_)} ", **head)
+                drawing.edge(ids[x], operation, label=_edge(next(edges)), **head)
             else:
                 drawing.node(
                     f"{operation}{i}",
@@ -218,27 +229,56 @@ def _contents(
 
 
 def _label(node: Node, root: Node, names: dict[Node, str], adjoint: dict[Node, Any] | None) -> str:
-    rows = [f'<font point-size="15">{_html(names[node])}</font>'] if node in names else []
-    rows += [f"data {number(node._data)}", *gradients(node, root, adjoint)]
-    cells = "".join(f'<tr><td align="left">{row}</td></tr>' for row in rows)
-    return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{cells}</table>>'
+    heads = [f'<font point-size="15">{escaped(names[node])}</font>'] if node in names else []
+    heads += [escaped(measures(node))] if measures(node) else []
+    return f"<{_table(heads, [('data', node._data), *gradients(node, root, adjoint)])}>"
 
 
-def _html(text: str) -> str:
+def _operation(node: Node) -> str:
+    small = f'<br/><font point-size="10">{axis(node)}</font>' if axis(node) else ""
+    return f"<{escaped(node.op)}{small}>"
+
+
+def _edge(line: Said) -> str:
+    """The label of an edge."""
+    if len(line) == 2 and not np.ndim(line[1]):
+        return f" {said(line)} "  # a number: plain DOT
+    return f"< {escaped(line[0])} >" if len(line) == 1 else f"<{_table([], [line])}>"
+
+
+def _table(heads: list[str], lines: list[Said]) -> str:
+    """Lines of HTML and of what is said, as a table; arrays that are written out share its columns."""
+    blocks = [_matrices(line) for line in lines]
+    numbers = max((len(block[0][0]) for block in blocks if block), default=0)
+    width = f' colspan="{numbers + 3}"' if numbers else ""
+    gap = '<td colspan="{}" height="4" cellpadding="0"></td>'
+    rows = [f'<td align="left"{width}>{head}</td>' for head in heads]
+    for line, block in zip(lines, blocks, strict=True):
+        if not block:
+            rows.append(f'<td align="left"{width}>{escaped(said(line))}</td>')
+            continue
+        high, inside = len(block[0]), []
+        bracket = f'<td rowspan="{high}" width="4" border="1" sides="{{}}TB"></td>'
+        for matrix in block:
+            cells = ["".join(f'<td align="right" cellpadding="3">{n}</td>' for n in row) for row in matrix]
+            cells[0] = bracket.format("L") + cells[0] + bracket.format("R")
+            inside += [gap.format(numbers + 2), *cells] if inside else cells
+        inside[0] = f'<td align="left" rowspan="{len(inside)}">{line[0]} </td>{inside[0]}'
+        rows += [gap.format(numbers + 3), *inside] if rows else inside
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{body}</table>'
+
+
+def _matrices(line: Said) -> list[list[list[str]]]:
+    """The numbers of an array that is written out, matrix by matrix and row by row; nothing for anything else."""
+    x = np.asarray(line[-1])
+    if len(line) == 1 or line[1] is None or not x.ndim or not 0 < x.size <= FEW:
+        return []
+    digits = DIGITS if x.size == 1 else DIGITS_OF_MANY
+    matrices = x.reshape(-1, *x.shape[-2:]) if x.ndim > 1 else x.reshape(1, 1, -1)
+    return [[[number(n, digits) for n in row] for row in matrix] for matrix in matrices.tolist()]
+
+
+def escaped(text: str) -> str:
     r"""Text that DOT's HTML-like labels draw as it stands, where ``\N`` would become the node's name."""
     return html.escape(text).replace("\\", r"<font>\</font>")
-
-
-def _locals(node: Node) -> list[str]:
-    """The local derivative of each input; at the edge of a domain, such as of a square root at 0, it may not exist."""
-    try:
-        return [number(local) for _, local, _ in node.edges(1.0)]
-    except DomainError:
-        return [_local(node, x) for x in node.inputs]
-
-
-def _local(node: Node, x: Node) -> str:
-    try:
-        return number(node.edges(1.0, among={x})[0][1])
-    except DomainError:
-        return "undefined"

@@ -19,7 +19,7 @@ def tree(f: Node, *, grads: bool | None = None) -> Text:
 
     Parameters
     ----------
-    f : Value
+    f : Value or Tensor
         The result to show.
     grads : bool, optional
         Whether to show gradients; by default dashes, until `f` has a gradient itself. Where a node's own

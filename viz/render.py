@@ -48,6 +48,7 @@ class Drawing(graphviz.Digraph):
 
     alt = "A graph"
     text = ""
+    dpi: int | None = None  # of pictures made of pixels, if not the usual
 
     def pipe(
         self,
@@ -144,7 +145,7 @@ class Drawing(graphviz.Digraph):
         if format not in RASTER or "dpi" in self.graph_attr:
             yield
             return
-        self.graph_attr["dpi"] = "192" if len(self.body) < 300 else "96"
+        self.graph_attr["dpi"] = str(self.dpi or (192 if len(self.body) < 300 else 96))
         try:
             yield
         finally:

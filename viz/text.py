@@ -3,16 +3,50 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from microgad.naming import number
+import numpy as np
+
+from microgad.agreement import close
+from microgad.errors import DomainError
+from microgad.naming import FEW, number
 from microgad.node import Node
 
 LINES = 200  # of a tree; a longer one says how much is missing
+Said = tuple[str, Any] | tuple[str]  # what a line of a picture says: a word and a number, an array or text, or words
 
 
-def gradients(node: Node, root: Node, adjoint: Mapping[Node, Any] | None) -> list[str]:
+def said(line: Said) -> str:
+    """A line of a picture as text."""
+    return " ".join(x if isinstance(x, str) else number(x) for x in line)
+
+
+def measures(node: Node) -> str:
+    """The shape of a Tensor, and its dtype where that is not float64; nothing for a Value."""
+    data = node._data
+    if type(data) is float:
+        return ""
+    return str(data.shape) + ("" if data.dtype == np.float64 else f" {data.dtype}")
+
+
+def operation(node: Node) -> str:
+    """What a picture calls an operation: its label, and along which axis it goes; nothing for a leaf."""
+    along = axis(node)
+    return f"{node.op} {along}" if along else node.op
+
+
+def axis(node: Node) -> str:
+    """Along which axes an operation goes, as ``axis 0``; nothing where that is no question."""
+    given = None if node.prim is None else node.prim.params.get("axis")
+    if given is None:
+        return ""
+    axes = given if isinstance(given, tuple) else (given,)
+    return f"ax{'i' if len(axes) == 1 else 'e'}s {', '.join(map(str, axes))}"
+
+
+def gradients(node: Node, root: Node, adjoint: Mapping[Node, Any] | None) -> list[Said]:
     """What a drawing says of a node's gradient: its ``grad``, and this result's share where that differs.
 
     Nothing without `adjoint`, a dash where that lacks the node.
@@ -20,10 +54,54 @@ def gradients(node: Node, root: Node, adjoint: Mapping[Node, Any] | None) -> lis
     if adjoint is None:
         return []
     here = adjoint.get(node)
-    if here is None or node.grad is None or math.isclose(node.grad, here, rel_tol=1e-9) or here != here:
-        return [f"grad {number(here)}"]
-    share = [] if node is root else [f"of this result {number(here)}"]
-    return [f"grad {number(node.grad)}", *share]
+    if here is None or node.grad is None or _same(node.grad, here):
+        return [("grad", here)]
+    share: list[Said] = [] if node is root else [("of this result", here)]
+    return [("grad", node.grad), *share]
+
+
+def _same(held: Any, here: Any) -> bool:
+    """Whether a gradient that a node holds is the one that belongs here, but for rounding."""
+    if type(here) is float:
+        return math.isclose(held, here, rel_tol=1e-9) or here != here
+    return np.shape(held) == np.shape(here) and close(here, held)
+
+
+def links(node: Node, names: Mapping[Node, str]) -> list[Said]:
+    """What the edge from each input says: the local derivative, or how an operation on arrays sends gradients back."""
+    row, inputs = node.prim, node.inputs
+    assert row is not None
+    if row.vjp:
+        called = [_factor(x, i, names) for i, x in enumerate(node.operands)]
+        # of the rows of any number of operands the last says what is true of the others
+        flows = [row.flow[min(i, len(row.flow) - 1)] if row.flow else "its vjp" for i in range(len(called))]
+        pairs = zip(node.operands, flows, strict=True)
+        return [(flow.format(*called),) for x, flow in pairs if isinstance(x, Node)]
+    with np.errstate(all="ignore"):
+        try:
+            return [_local(local) for _, local, _ in node.edges(node.seed(), among=set(inputs))]
+        except DomainError:
+            return [_alone(node, x) for x in inputs]
+
+
+def _factor(x: Any, i: int, names: Mapping[Node, str]) -> str:
+    """What an operand is called in a formula: its name, or a letter."""
+    if not isinstance(x, Node):
+        return number(x)
+    name = names.get(x, "ABCDEF"[i] if i < 6 else "")
+    return name if re.fullmatch(r"[\w.\[\]'∇]+", name) else f"({name})"
+
+
+def _alone(node: Node, x: Node) -> Said:
+    """The local derivative by one input; at the edge of a domain, as of a square root at 0, it may not exist."""
+    try:
+        return _local(node.edges(node.seed(), among={x})[0][1])
+    except DomainError:
+        return ("local", "undefined")
+
+
+def _local(x: Any) -> Said:
+    return ("local", x if np.size(x) <= FEW else str(np.shape(x)))
 
 
 def lines_of(root: Node) -> tuple[list[tuple[Any, str, bool]], bool]:
@@ -52,8 +130,11 @@ def tree(root: Node, names: Mapping[Node, str], adjoint: Mapping[Node, Any] | No
         if not isinstance(x, Node):
             lines.append(f"{branch}{number(x)}")
             continue
-        title = " ".join(part for part in (names.get(x, ""), x.op and f"({x.op})") if part)
-        parts = [f"{branch}{title or 'value'} = {number(x._data)}", *gradients(x, root, adjoint)]
+        of = operation(x)
+        kind = "value" if type(x._data) is float else "tensor"
+        title = " ".join(part for part in (names.get(x, ""), of and f"({of})") if part) or kind
+        title = " ".join(part for part in (title, measures(x)) if part)
+        parts = [f"{branch}{title} = {number(x._data)}", *map(said, gradients(x, root, adjoint))]
         lines.append(", ".join([*parts, "as above"] if again else parts))
     return "\n".join([*lines, "… and more"] if more else lines)
 
@@ -62,9 +143,10 @@ def sentence(root: Node, order: list[Node], names: Mapping[Node, str], adjoint: 
     """What the picture shows, in words: the inputs, the operations, the result."""
 
     def value(x: Node) -> str:
-        grads = ", ".join(gradients(x, root, adjoint))
-        return f"{names.get(x, 'unnamed')} = {number(x._data)}" + (f" ({grads})" if grads else "")
+        grads = ", ".join(map(said, gradients(x, root, adjoint)))
+        title = " ".join(part for part in (names.get(x, "unnamed"), measures(x)) if part)
+        return f"{title} = {number(x._data)}" + (f" ({grads})" if grads else "")
 
     inputs = ", ".join(value(x) for x in order if x.prim is None)
-    operations = ", ".join(x.op for x in order if x.prim is not None) or "none"
+    operations = ", ".join(operation(x) for x in order if x.prim is not None) or "none"
     return f"Computation graph. Inputs: {inputs or 'none'}. Operations: {operations}. Result: {value(root)}."
