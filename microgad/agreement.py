@@ -36,7 +36,7 @@ def agree(x: Any, y: Any, node: Node | None = None) -> bool:
     if type(x) is not float:
         if np.shape(y) != np.shape(x) or np.asarray(y).dtype != np.asarray(x).dtype:
             return False
-        return np.array_equal(x, y, equal_nan=True) or _near(x, y, 0.0 if node is None else _added(node))
+        return np.array_equal(x, y, equal_nan=True) or _near(x, y, 0.0 if node is None else added(node))
     if not isinstance(y, float):
         return False
     return x == y or (x != x and y != y) or math.isclose(x, y, rel_tol=1e-9, abs_tol=1e-322)
@@ -58,7 +58,7 @@ def _near(x: Any, y: Any, size: Any) -> bool:
         return bool(np.all((x == y) | ((x != x) & (y != y)) | (off & np.isfinite(x) & np.isfinite(y))))
 
 
-def _added(node: Node) -> Any:
+def added(node: Node) -> Any:
     """How large the numbers are that an operation adds up; where they cancel, the result says nothing of it."""
     row = node.prim
     assert row is not None

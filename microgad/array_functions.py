@@ -214,13 +214,14 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ..
     where = axis_of(x, axis, "split")
     n = shape(x)[where]
     try:
-        listed = isinstance(sections, (list, tuple, np.ndarray))
+        listed = isinstance(sections, (list, tuple)) or getattr(sections, "ndim", 0)
         cuts = [operator.index(i) for i in sections] if listed else operator.index(sections)  # type: ignore[union-attr, arg-type]
     except TypeError:
         raise InputError(f"split into {shown(sections)}: give a number of parts, or the indices of the cuts") from None
     if isinstance(cuts, int):
-        if cuts < 1 or n % cuts:
-            raise ShapeError(f"split of {spell(x)} of shape {shape(x)}: {n} along axis {axis} is not {cuts} equal parts")
+        if cuts < 1 or n % cuts or cuts > max(n, 1000):  # an axis of length 0 has as many parts as one likes
+            said = f"split of {spell(x)} of shape {shape(x)}"
+            raise ShapeError(f"{said}: {n} along axis {axis} is not {plain(cuts)} equal parts")
         cuts = [k * n // cuts for k in range(1, cuts)]
     edges = [0, *cuts, n]
     ahead = [slice(None)] * where

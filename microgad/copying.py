@@ -54,7 +54,7 @@ def restore(node: Node, state: tuple[None, dict[str, Any]]) -> None:
 def _takes_two(node: Node) -> bool:
     row: Any = node.prim
     if isinstance(row.vjp, Each):  # any number of operands: only `stack` keeps a plain number among them
-        return row.name == "stack" and np.shape(node._data)[row.params["axis"]] == 2
+        return bool(row.name == "stack" and np.shape(node._data)[row.params["axis"]] == 2)
     return len(row.partials or row.vjp) == 2
 
 

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 
+NOT_REAL = "it is of real numbers, not of complex ones"
+
+
 class MicrogadError(Exception):
     """The base of every error that microgad raises on purpose."""
 
@@ -122,6 +125,8 @@ def misfit(row: Any, operands: Sequence[Any], data: Sequence[Any], error: Except
     says = f"{row.name}{_params(row)} of {given or 'nothing'}"
     if strange := [y.dtype for y in data if getattr(getattr(y, "dtype", None), "kind", "f") not in tuple("biufc")]:
         return InputError(f"{says}: it is of numbers, not of dtype {strange[0]}")
+    if str(error) == NOT_REAL:
+        return InputError(f"{says}: {error}")
     if row.partials and not isinstance(error, ArithmeticError):
         shapes = [getattr(y, "shape", ()) for y in data]
         longest = max(map(len, shapes))

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import NOT_REAL
 from .primitive import Primitive, elementwise
 
 INF, LOG_MAX = math.inf, math.log(sys.float_info.max)  # exp of more is infinite
@@ -46,7 +47,13 @@ def _softplus(x: Any) -> Any:
 
 def _each(rule: Callable[[float], float]) -> Callable[[Any], Any]:
     """A rule on arrays that NumPy lacks, number by number."""
-    return lambda x: np.vectorize(rule, otypes=[np.result_type(np.asarray(x).dtype, np.float32)])(x)
+
+    def on_arrays(x: Any) -> Any:
+        if np.iscomplexobj(x):  # of which `rule` would drop the imaginary part
+            raise TypeError(NOT_REAL)
+        return np.vectorize(rule, otypes=[np.result_type(np.asarray(x).dtype, np.float32)])(x)
+
+    return on_arrays
 
 
 # fmt: off

@@ -467,4 +467,3 @@ def fitted(contribution: Any, x: Any) -> Any:
     if dtype(contribution) != data.dtype:
         contribution = cast.given(to=data.dtype)(contribution)
     return contribution
-

@@ -95,7 +95,7 @@ def applied(node: Node, parts: Sequence[Expr]) -> Expr:
     """The operation of a node applied to formulas, in LaTeX with another sign where it multiplies number by number."""
     assert node.prim is not None
     if node.prim is TABLE["mul"] and all(map(shape, node.operands)):
-        return _mul(*parts, row=_HADAMARD)
+        return _mul(parts[0], parts[1], _HADAMARD)
     return apply(node.prim, *parts)
 
 

@@ -348,7 +348,8 @@ class Tensor(Arithmetic, rank=1):
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, x: Any) -> bool:
-        return bool(np.any(self == x))
+        found = self.__eq__(x)  # not ==, which would ask `x` next
+        return found is not NotImplemented and bool(np.any(found))
 
     unbind = functions.unbind
     split = functions.split

@@ -63,6 +63,8 @@ class Run:
     def __init__(
         self, what: str, f: Any, args: Sequence[Any], places: Any = None, kwargs: Any = None, has_aux: bool = False
     ) -> None:
+        if not isinstance(has_aux, bool):
+            raise InputError(f"{what}: has_aux is True or False, not {shown(has_aux)}")
         self.given: list[Any] = []
         self.structures = []
         places = range(len(args)) if places is None else places
@@ -114,8 +116,8 @@ class Run:
         self.among = dependents(self.order, self.variables)
         # The variable of an outer derivative stands open below what that has to differentiate.
         outer = any(node.prim is OPEN and node not in self.among for node in self.order)
-        self.nodes = outer or any(isinstance(x, Node) for x in self.given)  # whether nodes come out
-        self.trace = self.nodes and not self.silenced  # and have a graph below them
+        self.nodes = outer or any(isinstance(x, Node) for x in self.given)  # whether nodes come out,
+        self.trace = self.nodes and not self.silenced  # with a graph below them
 
     def _close(self) -> None:
         """From here on the variables are constants, or the nodes that were given."""
@@ -144,13 +146,13 @@ class Run:
         if not isinstance(tangents, (list, tuple)) or len(tangents) != len(primals):
             raise InputError(f"{what} takes a tuple of one tangent for each argument, not {shown(tangents)}")
         names = [f"{what}: tangent {i}" for i in range(len(primals))]
-        given, traced = _like(self.structures, self.variables, tangents, names)
-        trace = (self.nodes or traced) and not silenced()
-        return self.pushed(dict(zip(self.variables, given, strict=True)), trace), traced
+        given, nodes = _like(self.structures, self.variables, tangents, names)
+        trace = (self.nodes or nodes) and not silenced()
+        return self.pushed(dict(zip(self.variables, given, strict=True)), trace), nodes
 
-    def derivatives(self, parts: Sequence[Any]) -> list[Any]:
-        """One for each variable, in trees as the caller sees them: nodes by what was given as a node."""
-        return self.trees([_own(p, isinstance(x, Node)) for p, x in zip(parts, self.given, strict=True)])
+    def derivatives(self, parts: Sequence[Any], node: bool = False) -> list[Any]:
+        """One for each variable, in trees as the caller sees them."""
+        return self.trees([_own(part, node or self.nodes) for part in parts])
 
     def value(self, node: Node) -> Any:
         """A result as the caller sees it."""
@@ -200,7 +202,7 @@ def _leaf(x: Any, where: str, structure: Structure, k: int, advice: str = "") ->
         return x if isinstance(x, Node) else as_array(x) if isinstance(x, np.ndarray) else Value.constant(x)
     except InputError as error:
         why = error if isinstance(x, np.ndarray) else f"a number or an array is expected, not {shown(x)}{advice}"
-        raise InputError(f"{where}{structure.path(k)}: {why}") from None
+        raise InputError(f"{where}{structure.place(k)}: {why}") from None
 
 
 def _constant(x: Any, where: str, structure: Structure, k: int) -> Node:
@@ -210,13 +212,16 @@ def _constant(x: Any, where: str, structure: Structure, k: int) -> Node:
 
 
 def _full(x: Any, like: Any) -> Any:
-    """A derivative in the shape and dtype of what it belongs to: a float, an array that nobody else has, or a node."""
+    """A derivative in the kind, shape and dtype of what it belongs to: a number, a node, or an array of its own."""
     data = like._data
+    if not isinstance(x, Node):
+        if type(data) is float:
+            return float(x)
+        return np.array(x, data.dtype) if np.shape(x) == data.shape else np.full(data.shape, x, data.dtype)
     if type(data) is float:
-        return x if isinstance(x, Node) else float(x)
-    if isinstance(x, Node):
-        return x if dtype(x) == data.dtype else cast.given(to=data.dtype)(x)
-    return np.array(x, data.dtype) if np.shape(x) == data.shape else np.full(data.shape, x, data.dtype)
+        return x if type(x._data) is float else item.given(at=())(x)
+    x = stack([x]).reshape(data.shape) if type(x._data) is float else x
+    return x if dtype(x) == data.dtype else cast.given(to=data.dtype)(x)
 
 
 def _own(x: Any, node: bool) -> Any:
@@ -233,9 +238,12 @@ def _function(f: Any, what: str) -> None:
 
 def _chosen(argnums: Any) -> tuple[int, ...]:
     given = tuple(argnums) if isinstance(argnums, Sequence) else (argnums,)
-    if any(isinstance(i, bool) or not hasattr(i, "__index__") for i in given):
-        raise InputError(f"argnums is the position of an argument, or several, not {shown(argnums)}")
-    return tuple(map(index, given))
+    try:
+        if not any(isinstance(i, bool) for i in given):
+            return tuple(map(index, given))
+    except TypeError:
+        pass
+    raise InputError(f"argnums is the position of an argument, or several, not {shown(argnums)}")
 
 
 def _places(chosen: tuple[int, ...], args: Sequence[Any], what: str) -> list[int]:
@@ -294,8 +302,8 @@ def value_and_grad(
 def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
     """The derivative of a function, as a function that takes the same arguments.
 
-    Numbers give numbers, arrays give arrays, lists, tuples and dicts of them the same of derivatives. Values and
-    Tensors give nodes, which belong to the graph and can go backward. The call raises an `InputError` where an
+    Numbers give numbers, arrays give arrays, lists, tuples and dicts of them the same of derivatives. Where Values or
+    Tensors are among them, nodes come out, which belong to the graph and can go backward. The call raises an `InputError` where an
     argument is missing or holds no numbers, and a `ShapeError` where the result of `f` is not one number.
 
     Parameters
@@ -328,27 +336,22 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool 
 
 
 def _like(
-    structures: Sequence[Structure], nodes: Sequence[Node], trees: Sequence[Any], names: Sequence[str]
+    structures: Sequence[Structure], alike: Sequence[Node], trees: Sequence[Any], names: Sequence[str]
 ) -> tuple[list[Any], bool]:
-    """Cotangents or tangents, checked: a number or array for each of the nodes; and whether nodes are among them."""
+    """Cotangents or tangents, checked: a number or array for each of `alike`; and whether nodes are among them."""
     found: list[Any] = []
-    traced = False
+    nodes = False
     for structure, tree, name in zip(structures, trees, names, strict=True):
         for k, x in enumerate(same_structure(structure, tree, name)):
-            like, given = nodes[len(found)], _leaf(x, name, structure, k)
+            like, given = alike[len(found)], _leaf(x, name, structure, k)
             if shape(given) != shape(like):
                 raise ShapeError(
-                    f"{name}{structure.path(k)}: {shown(x)}, of shape {shape(given)}, for a number or array of shape "
+                    f"{name}{structure.place(k)}: {shown(x)}, of shape {shape(given)}, for a number or array of shape "
                     f"{shape(like)}"
                 )
-            if isinstance(given, Node) and not silenced():
-                traced, scalar = True, type(like._data) is float
-                if scalar != (type(given._data) is float):
-                    given = item.given(at=())(given) if scalar else stack([given]).reshape(())
-            else:
-                given = _full(getattr(given, "_data", given), like)
-            found.append(given)
-    return found, traced
+            nodes = nodes or isinstance(given, Node)
+            found.append(_full(getattr(given, "_data", given) if silenced() else given, like))
+    return found, nodes
 
 
 def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
@@ -379,12 +382,12 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
     run = Run("vjp", f, primals, has_aux=has_aux)
 
     def pullback(cotangent: Any) -> tuple[Any, ...]:
-        given, traced = _like([run.structure], run.results, (cotangent,), ["vjp: cotangent"])
+        given, nodes = _like([run.structure], run.results, (cotangent,), ["vjp: cotangent"])
         seeds: dict[Node, Any] = {}
         for node, x in zip(run.results, given, strict=True):
             seeds[node] = seeds[node] + x if node in seeds else x
-        trace = (run.nodes or traced) and not silenced()
-        return tuple(run.derivatives(run.pulled(seeds, trace)))
+        trace = (run.nodes or nodes) and not silenced()
+        return tuple(run.derivatives(run.pulled(seeds, trace), nodes))
 
     return (run.out(), pullback, run.aux()) if has_aux else (run.out(), pullback)
 
@@ -415,8 +418,8 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], 
     if not isinstance(primals, (list, tuple)):
         raise InputError(f"jvp takes the arguments as a tuple, and so their tangents, not {shown(primals)}")
     run = Run("jvp", f, primals, has_aux=has_aux)
-    moved, traced = run.along(primals, tangents, "jvp")
-    ways = tree_unflatten(run.structure, [run.plain(way, traced) for way in moved])
+    moved, nodes = run.along(primals, tangents, "jvp")
+    ways = tree_unflatten(run.structure, [run.plain(way, nodes) for way in moved])
     return (run.out(), ways, run.aux()) if has_aux else (run.out(), ways)
 
 
@@ -495,17 +498,18 @@ def _columns(run: Run) -> list[list[Any]]:
 
 def _block(run: Run, parts: list[Any], axis: int, of: Node, by: Node) -> Any:
     """One block of a Jacobian from its rows, or from its columns along the last axis."""
-    if type(of._data) is type(by._data) is float:
-        return _own(parts[0], run.nodes)
     to = (*shape(of), *shape(by))
     if len(to) > MAX_AXES:
         raise ShapeError(
             f"a Jacobian of shape {shape(of)} + {shape(by)} would have {len(to)} axes: flatten, {MAX_AXES} are the most"
         )
-    if any(isinstance(x, Node) for x in parts):
-        return reshape.given(to=to)(stack(parts, axis))
-    made = np.stack(parts, axis).reshape(to) if parts else np.zeros(to, dtype(by))
-    return _own(made, run.nodes) if to or shape_of(by) is not None else run.plain(made)
+    if not to and type(by._data) is float:
+        return _own(_full(parts[0], by), run.nodes)
+    of_type = dtype(of) if type(by._data) is float else dtype(by)
+    if not any(isinstance(x, Node) for x in parts):
+        return _own(np.stack(parts, axis).reshape(to).astype(of_type) if parts else np.zeros(to, of_type), run.nodes)
+    made = reshape.given(to=to)(stack(parts, axis))
+    return made if dtype(made) == of_type else cast.given(to=of_type)(made)
 
 
 def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -563,7 +567,7 @@ def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
     if not isinstance(primals, tuple):
         primals, tangents = (primals,), (tangents,)
     run = Run("hvp", grad(f, tuple(range(len(primals)))), primals)
-    moved = run.derivatives(run.along(primals, tangents, "hvp")[0])
+    moved = run.derivatives(*run.along(primals, tangents, "hvp"))
     return moved[0] if len(primals) == 1 else tuple(moved)
 
 

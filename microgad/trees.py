@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,17 +23,22 @@ class Structure:
         """How many leaves it has."""
         return self.nodes.count(LEAF)
 
-    def paths(self) -> Iterator[str]:
-        """Where its nodes stand in the tree, in order, as an index is written; the empty string for the tree itself."""
-        waiting = [""]
-        for _, keys in self.nodes:
-            path = waiting.pop()
-            yield path
-            waiting += [f"{path}[{key!r}]" for key in reversed(keys)]
+    def path(self, i: int) -> str:
+        """Where node number `i` stands in the tree, as an index is written; the empty string for the tree itself."""
+        waiting: list[Any] = [None]
+        above = []  # of each node, the number of its container, and the key there
+        for n, (_, keys) in enumerate(self.nodes[: i + 1]):
+            above.append(waiting.pop())
+            waiting += [(n, key) for key in reversed(keys)]
+        keys_back, at = [], above[i]
+        while at:
+            keys_back.append(f"[{at[1]!r}]")
+            at = above[at[0]]
+        return f"{''.join(reversed(keys_back)):.200}"
 
-    def path(self, k: int) -> str:
-        """Where leaf number `k` stands."""
-        return [path for path, node in zip(self.paths(), self.nodes, strict=True) if node == LEAF][k]
+    def place(self, k: int) -> str:
+        """Where leaf number `k` stands in the tree."""
+        return self.path([i for i, node in enumerate(self.nodes) if node == LEAF][k])
 
     def fold(self, leaves: Sequence[Any], made: Callable[[Any, Sequence[Any], list[Any]], Any]) -> Any:
         """The tree with these leaves, its containers `made` of their class, keys and parts."""
@@ -194,7 +199,7 @@ def same_structure(structure: Structure, tree: Any, what: str) -> list[Any]:
         x = waiting.pop()
         got = _opened(x)
         if got[0] is not kind or (got[1] != keys and set(got[1]) != set(keys)):
-            path = list(structure.paths())[i]
+            path = structure.path(i)
             raise InputError(f"{what}{path and ' at '}{path}: {_said(kind, keys)} is expected, not {shown(x)}")
         if kind is None:
             leaves.append(x)

@@ -35,6 +35,8 @@ FLOORS = {
     "microgad.evaluation": 4,
     "microgad.derivation": 4,
     "microgad.checks": 4,
+    "microgad.saved_text": 4,
+    "microgad.saved_arrays": 4,
     "microgad.serial": 4,
     "microgad.expression": 4,
     "microgad.nn": 5,

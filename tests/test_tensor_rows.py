@@ -54,17 +54,25 @@ class Case:
     def __call__(self, *operands: Any) -> Any:
         return self.row.given(**self.params)(*operands) if self.params else self.row(*operands)
 
-    def operands(self, dtype: Any = float) -> tuple[np.ndarray, ...]:
+    @cached_property
+    def numbers(self) -> list[np.ndarray]:
         """Numbers whose sizes all differ and are between 0.3 and 1.9: far from ties, kinks and poles."""
         if self.given:
-            return tuple(np.array(x, dtype) for x in self.given)
-        count, random = sum(map(math.prod, self.shapes)), self.random()
-        numbers = random.permutation(np.linspace(0.3, 1.9, count)) * random.choice([-1.0, 1.0], count)
-        made = []
+            return [np.array(x, float) for x in self.given]
+        count, random = sum(map(math.prod, self.shapes)), self.random(0)
+        rest, made = random.permutation(np.linspace(0.3, 1.9, count)) * random.choice([-1.0, 1.0], count), []
         for i, shape in enumerate(self.shapes):
-            part, numbers = numbers[: math.prod(shape)].reshape(shape), numbers[math.prod(shape) :]
-            made.append(np.array(np.abs(part) if self.positive and self.positive[i] else part, dtype))
-        return tuple(made)
+            part, rest = rest[: math.prod(shape)].reshape(shape), rest[math.prod(shape) :]
+            made.append(np.abs(part) if self.positive and self.positive[i] else part)
+        return made
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """A weight for each number of the result."""
+        return self.random(2).normal(size=np.shape(self.reference(*self.numbers)))
+
+    def operands(self, dtype: Any = float) -> tuple[np.ndarray, ...]:
+        return tuple(np.array(x, dtype) for x in self.numbers)
 
     def directions(self, n: int, dtype: Any = float) -> list[tuple[np.ndarray, ...]]:
         """`n` directions in which the operands move."""
@@ -72,9 +80,8 @@ class Case:
         return [tuple(np.array(random.normal(size=shape), dtype) for shape in self.shapes) for _ in range(n)]
 
     def cotangent(self, dtype: Any = float) -> Any:
-        """A weight for each number of the result."""
-        made = np.array(self.random(2).normal(size=np.shape(self.reference(*self.operands()))), dtype)
-        return float(made) if self.row.vjp and self.row.rank == 0 else made
+        """A gradient of the result: a number where that is one."""
+        return float(self.weights) if self.row.vjp and self.row.rank == 0 else np.array(self.weights, dtype)
 
     def summed(self, *operands: Any) -> Any:
         """The result as one number: the row's output times the cotangent, added up."""

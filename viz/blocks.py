@@ -130,7 +130,8 @@ class Equations:
             return True
         if row is matmul:
             return len(shape(first)) == 1
-        if len(shape(first)) == 2 and (row.params.get("axis") == (0,) or isinstance(row.params.get("key", [None])[0], int)):
+        key = row.params.get("key", ())
+        if len(shape(first)) == 2 and (row.params.get("axis") == (0,) or any(isinstance(k, int) for k in key[:1])):
             return True  # X.sum(axis=0), X[0]
         return any(x in self._lying for x in node.inputs if len(shape(x)) == 1)
 
@@ -341,8 +342,8 @@ class Equations:
             batch = np.broadcast_shapes(left.sides[:-2], right.sides[:-2])
             if (*batch, left.sides[-2], right.sides[-1]) != sides:
                 parts = ["Σ ", *parts]
-        elif parts[0] == "Σ " and len(parts) == 2 and parts[1].shape == shape(node.operands[i]):
-            parts = parts[1:]  # one example: nothing to add up
+        elif parts[0] == "Σ " and isinstance(only := parts[-1], Block) and only.shape == shape(node.operands[i]):
+            parts = [only]  # one example: nothing to add up
         return sides, parts
 
     def _meant(self, node: Node, block: str, function: str | None) -> Part:

@@ -257,7 +257,8 @@ def _table(heads: list[str], lines: list[Said]) -> str:
         if not block:
             rows.append(f'<td align="left"{width}>{escaped(said(line))}</td>')
             continue
-        high, inside = len(block[0]), []
+        high = len(block[0])
+        inside: list[str] = []
         bracket = f'<td rowspan="{high}" width="4" border="1" sides="{{}}TB"></td>'
         for matrix in block:
             cells = ["".join(f'<td align="right" cellpadding="3">{n}</td>' for n in row) for row in matrix]

@@ -6,7 +6,7 @@ import math
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from .graph import FONT, escaped
 from .render import Drawing, write
 from .theme import THEMES, Theme
 
-LIMIT = 200  # lines
+LIMIT = 200  # equations
 SUFFIXES = (".svg", ".png", ".pdf", ".dot")
 # In points: an axis of 1, the shortest and the longest other one, and the most that a number along an axis takes.
 THIN, SHORT, LONG, UNIT = 22.0, 34.0, 130.0, 26.0
@@ -50,7 +50,7 @@ class Shapes(Drawing):
         The same as a sentence.
     """
 
-    def save(self, path: Any) -> str:  # type: ignore[override]
+    def save(self, path: Any) -> str:
         """Write the picture, in the format that the suffix of the path names, and return the path.
 
         Parameters
@@ -141,13 +141,13 @@ def shapes(f: Node, *, theme: str = "light", grads: bool = True) -> Shapes:
         raise InputError(f"no theme {theme!r}: choose from {', '.join(THEMES)}")
     order = topological_order(f)
     computed = sum(node.prim is not None for node in order)
-    equations = Equations(order, grads) if computed <= LIMIT else None
-    count = len(equations.forward) + len(equations.backward) if equations else computed
-    if equations is None or count > LIMIT:
-        raise GraphSizeError(
-            f"shapes of {count:,} operations; a picture shows up to {LIMIT:,}. Draw a part of them, such as the loss "
-            "of fewer layers or steps, or leave out the backward pass with grads=False"
-        )
+    if computed > 4 * LIMIT:  # even if some of them share a line
+        raise _too_many(f"{computed:,} operations")
+    equations = Equations(order, grads)
+    forward, backward = len(equations.forward), len(equations.backward)
+    if forward + backward > LIMIT:
+        more = ", or leave out the backward pass with grads=False" if forward <= LIMIT else ""
+        raise _too_many(f"{forward + backward:,} equations", more)
     drawing = Shapes(format="svg")
     _contents(drawing, equations, THEMES[theme])
     parts = {"forward": equations.forward, "backward": equations.backward}
@@ -158,13 +158,20 @@ def shapes(f: Node, *, theme: str = "light", grads: bool = True) -> Shapes:
     return drawing
 
 
+def _too_many(what: str, more: str = "") -> GraphSizeError:
+    return GraphSizeError(
+        f"shapes of {what}; a picture shows up to {LIMIT:,} equations. Draw a part of the graph, such as the loss of "
+        f"fewer layers or steps{more}"
+    )
+
+
 def _contents(drawing: Drawing, equations: Equations, colors: Theme) -> None:
     lines = [*equations.forward, *equations.backward]
     # What is placed here is not laid out again: "nop" is Graphviz's word for that.
     drawing.attr("graph", layout="nop", bgcolor=colors.background, pad="0.2")
     text = {"fontname": FONT, "fontcolor": colors.text, "color": colors.line}
     drawing.attr("node", shape="plaintext", width="0", height="0", margin="0", **text)
-    page = _Page(drawing, colors, _Scale(side for line in lines for block in _blocks(line) for side in block.sides))
+    page = _Page(drawing, colors, _Scale(n for line in lines for block in _blocks(line) for n in block.sides[-2:]))
     page.write("forward", equations.forward)
     if equations.backward:
         page.write(f"backward: δ and ∇ are gradients of {equations.of}", equations.backward)
@@ -178,7 +185,7 @@ def _blocks(line: Line) -> list[Block]:
 class _Scale:
     """From the length of an axis to points on paper: proportional, or compressed so far that all can be read."""
 
-    def __init__(self, lengths: Any) -> None:
+    def __init__(self, lengths: Iterable[int]) -> None:
         some = [n for n in lengths if n > 1] or [2]
         self.longest, shortest = max(some), min(some)
         self.most = min(LONG, self.longest * UNIT)
