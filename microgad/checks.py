@@ -56,8 +56,8 @@ def check_grads(f: Callable[..., Any], args: Any, order: int = 2, *, rtol: float
     with np.errstate(all="ignore"):
         probes = Probes(f, _arguments(args))
         title = f.name if isinstance(f, Primitive) else getattr(f, "__name__", "f").replace("<lambda>", "f")
-        for fault in row_faults(f, probes.given) if isinstance(f, Primitive) else ():
-            raise GradCheckError(f"the row {title}, at {probes.where}: {fault}")
+        if isinstance(f, Primitive) and f.partials and all(map(np.size, probes.given)):
+            _raise_first(_row_faults(f, tuple(float(np.ravel(x)[0]) for x in probes.given)), title, probes.where)
         for n in range(1, order + 1):
             for by, at, slope in probes.slopes(n, rtol, atol):
                 if slope.fault:
@@ -69,6 +69,8 @@ def check_grads(f: Callable[..., Any], args: Any, order: int = 2, *, rtol: float
                         f"expected {slope.expected!r} ± {slope.uncertainty:.1g} by finite differences\n"
                         f"difference {abs(slope.got - slope.expected):.3g}, tolerance {slope.tolerance:.3g}"
                     )
+            if n == 1 and isinstance(f, Primitive) and f.vjp:
+                _raise_first(_structural_faults(f, probes.given), title, probes.where)
 
 
 def slopes(f: Callable[..., Any], args: Any, *, rtol: float = 1e-6, atol: float = 1e-6) -> list[Slope]:
@@ -93,16 +95,13 @@ def _arguments(args: Any) -> Sequence[Any]:
     return args if isinstance(args, (tuple, list)) else (args,)
 
 
-def row_faults(row: Primitive, args: Sequence[Any]) -> Iterator[str]:
-    """What is wrong with a row, whether or not its derivatives are right."""
-    if row.vjp:
-        yield from _structural_faults(row, args)
-    elif all(np.size(x) for x in args):
-        yield from _row_faults(row, tuple(float(np.ravel(x)[0]) for x in args))
+def _raise_first(faults: Iterator[str], title: str, where: str) -> None:
+    for fault in faults:
+        raise GradCheckError(f"the row {title}, at {where}: {fault}")
 
 
 def _structural_faults(row: Primitive, args: Sequence[Any]) -> Iterator[str]:
-    """What is wrong with a row on whole arrays: its rules have to belong together."""
+    """What is wrong with a row on whole arrays, whether or not its derivatives are right."""
     nodes = [Value(x) if type(x) is float else Tensor(x, requires_grad=True) for x in args]
     y, node = row(*args), row(*nodes)
     if not isinstance(node, Node) or not np.array_equal(np.asarray(y), np.asarray(node._data), equal_nan=True):
@@ -142,7 +141,7 @@ def _structural_faults(row: Primitive, args: Sequence[Any]) -> Iterator[str]:
 
 
 def _row_faults(row: Primitive, point: Point) -> Iterator[str]:
-    """What is wrong with an elementwise row."""
+    """What is wrong with an elementwise row, whether or not its derivatives are right."""
     n = len(row.partials)
     try:
         row.scalar(*(point * n)[:n])

@@ -38,7 +38,7 @@ def test_public_functions_have_an_example():
 def test_the_python_of_the_readme():
     scope = {}
     codes = [text for kind, text in BLOCKS if kind == "python"]
-    assert len(codes) == 2
+    assert len(codes) == 3
     for code in codes:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):

@@ -108,7 +108,7 @@ def mermaid(f: Node, *, rankdir: str = "LR", grads: bool | None = None) -> Merma
             else:
                 start = f"{circle}{i}"
                 lines.append(_box(start, "constant", [number(x)]))
-            label = f'|"{"<br>".join(rows)}"|' if rows else ""
+            label = f'|"{_text(rows)}"|' if rows else ""
             lines.append(f"{start} -->{label} {circle}")
     source = "\n".join([f"flowchart {rankdir}", *lines, "classDef constant fill:none,stroke:none"])
     if edges > EDGES or len(source) > CHARACTERS:
@@ -119,10 +119,13 @@ def mermaid(f: Node, *, rankdir: str = "LR", grads: bool | None = None) -> Merma
 
 def _box(id: str, shape: str, rows: list[str]) -> str:
     left, right = SHAPES[shape]
+    return f'{id}{left}"{_text(rows)}"{right}'
+
+
+def _text(rows: list[str]) -> str:
     text = "<br>".join(rows)
-    if "#" in text:  # Mermaid 11.0 to 11.12 takes any text for Markdown, but not what is inside of such a block
-        text = f"<div>{text}</div>"
-    return f'{id}{left}"{text}"{right}'
+    # Mermaid 11.0 to 11.12 takes any text for Markdown, but not what is inside of such a block.
+    return f"<div>{text}</div>" if "#" in text else text
 
 
 def _said(line: Said) -> str:
