@@ -324,6 +324,8 @@ def log_softmax(x: Any, axis: Any = -1, temperature: Any = 1.0) -> Any:
 def _cooled(x: Any, temperature: Any) -> Any:
     x = operand(x, "softmax")
     if isinstance(temperature, Node):
+        if not isinstance(x, Node) and type(temperature._data) is float:
+            temperature = stack([temperature])[0]  # an array computes with Tensors
         return x / temperature
     try:
         number = float(temperature) if isinstance(temperature, Real) else math.nan

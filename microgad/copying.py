@@ -18,22 +18,24 @@ from .structural import ROWS, Each
 
 def deep_copy(root: Node, memo: dict[int, Any]) -> Any:
     """What `copy.deepcopy` makes of a node: without recursion, however long the graph."""
-
-    def twin_of(x: Any) -> Any:
-        return copy.deepcopy(x, memo) if isinstance(x, np.ndarray) else memo.get(id(x), x)
-
+    slots: dict[type, list[str]] = {}
     for node in topological_order(root):
         if id(node) not in memo:
-            memo[id(node)] = twin = object.__new__(type(node))
-            for slot in _slots(type(node)):
+            kind = type(node)
+            memo[id(node)] = twin = object.__new__(kind)
+            if kind not in slots:
+                slots[kind] = [slot for base in kind.__mro__ for slot in getattr(base, "__slots__", ())]
+            for slot in slots[kind]:
                 x = getattr(node, slot)
-                setattr(twin, slot, tuple(map(twin_of, x)) if type(x) is tuple else twin_of(x))
+                if type(x) is tuple:
+                    x = tuple(memo.get(id(y), y) for y in x)
+                elif isinstance(x, np.ndarray):
+                    x = copy.deepcopy(x, memo)
+                else:
+                    x = memo.get(id(x), x)
+                setattr(twin, slot, x)
             twin.mark = None  # of a walk that knows nothing of the copy
     return memo[id(root)]
-
-
-def _slots(kind: type) -> list[str]:
-    return [slot for base in kind.__mro__ for slot in getattr(base, "__slots__", ())]
 
 
 def restore(node: Node, state: tuple[None, dict[str, Any]]) -> None:

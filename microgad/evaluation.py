@@ -19,6 +19,7 @@ LIMIT = 10_000  # rows
 PARTS = 6  # of one adjoint that are written out
 HEADER = ("node", "primal", "value", "adjoint", "value")
 NUMBERS = (2, 4)  # columns that are aligned at the right
+Use = tuple[Step, int, Any]  # of a node: the step that sends it a gradient, in which place, and the local derivative
 
 
 class Row(NamedTuple):
@@ -138,11 +139,11 @@ def evaluation_trace(f: Node) -> EvaluationTrace:
     """
     view = View(f, "evaluation traces", LIMIT)
     adjoints: dict[Node, Any] = {one_number(f, "evaluation_trace"): f.seed()}
-    uses: dict[Node, list[tuple[Step, int]]] = {node: [] for node in view.order}
+    uses: dict[Node, list[Use]] = {node: [] for node in view.order}
     for step in steps_back(view):
         for i, edge in enumerate(step.edges):
             adjoints[edge.input] = edge.total
-            uses[edge.input].append((step, i))
+            uses[edge.input].append((step, i, edge.local))
 
     def row(node: Node) -> Row:
         primal = "" if node.prim is None else as_written(node, view.symbols(node)).text
@@ -152,12 +153,12 @@ def evaluation_trace(f: Node) -> EvaluationTrace:
     return EvaluationTrace(tuple(map(row, view.order)))
 
 
-def _parts(uses: Sequence[tuple[Step, int]]) -> str:
+def _parts(uses: Sequence[Use]) -> str:
     """The sum that an adjoint is, over the steps that the node has a part in."""
     some, more = uses[:PARTS], len(uses) - len(uses[:PARTS])
     if not some:
         return ""
-    if all(type(step.node._data) is float and step.edges[i].local is not None for step, i in some):
-        factors = [[numeral(step.upstream, DIGITS), numeral(step.edges[i].local, DIGITS)] for step, i in some]
+    if all(type(step.upstream) is float and type(local) is float for step, _, local in some):
+        factors = [[numeral(step.upstream, DIGITS), numeral(local, DIGITS)] for step, _, local in some]
         return " + ".join(term.text for term in products(factors, more))
-    return " + ".join([step.product(i)[-1] for step, i in some] + [f"… ({more:,} more)"] * (more > 0))
+    return " + ".join([step.product(i)[-1] for step, i, _ in some] + [f"… ({more:,} more)"] * (more > 0))

@@ -283,7 +283,9 @@ def gelu(x: Any, approximate: str = "none") -> Any:
         raise InputError(f"gelu is exact, approximate='none', or approximate='tanh', not {shown(approximate)}")
     if approximate == "none":
         return rows.gelu(x)
-    return 0.5 * x * (1.0 + rows.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * x * x))))
+    half = rows.mul(0.5, x)
+    cube = rows.mul(rows.mul(x, x), x)
+    return half * (1.0 + rows.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * cube)))
 
 
 def leaky_relu(x: Any, negative_slope: Any = 0.01) -> Any:

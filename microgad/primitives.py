@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .errors import NOT_REAL
+from . import special
 from .primitive import Primitive, elementwise
 
 INF, LOG_MAX = math.inf, math.log(sys.float_info.max)  # exp of more is infinite
@@ -43,17 +42,6 @@ def _sigmoid(x: Any) -> Any:
 def _softplus(x: Any) -> Any:
     positive, small = _exp_of_minus_abs(x)
     return np.where(positive, x, 0.0) + np.log1p(small)
-
-
-def _each(rule: Callable[[float], float]) -> Callable[[Any], Any]:
-    """A rule on arrays that NumPy lacks, number by number."""
-
-    def on_arrays(x: Any) -> Any:
-        if np.iscomplexobj(x):  # of which `rule` would drop the imaginary part
-            raise TypeError(NOT_REAL)
-        return np.vectorize(rule, otypes=[np.result_type(np.asarray(x).dtype, np.float32)])(x)
-
-    return on_arrays
 
 
 # fmt: off
@@ -102,7 +90,7 @@ sin: Primitive = elementwise("sin", math.sin, (lambda y, x: cos(x),), np.sin, la
                              domain="a finite number")
 cos: Primitive = elementwise("cos", math.cos, (lambda y, x: -sin(x),), np.cos, latex=r"\cos\left({}\right)",
                   domain="a finite number")
-erf = elementwise("erf", math.erf, (lambda y, x: 2.0 / math.sqrt(PI) * exp(-(x * x)),), _each(math.erf))
+erf = elementwise("erf", math.erf, (lambda y, x: 2.0 / math.sqrt(PI) * exp(-(x * x)),), special.erf)
 sigmoid = elementwise("sigmoid", lambda x: 1.0 / (1.0 + math.exp(-x)) if x > 0.0 else math.exp(x) / (1.0 + math.exp(x)),
                       (lambda y, x: y * (1.0 - y),), _sigmoid, latex=r"\sigma\left({}\right)")
 softplus = elementwise("softplus", lambda x: (x if x > 0.0 else 0.0) + math.log1p(math.exp(-math.fabs(x))),
@@ -111,7 +99,7 @@ silu = elementwise("silu", lambda x: x * sigmoid.scalar(x), (lambda y, x: sigmoi
                    lambda x: x * _sigmoid(x))
 gelu = elementwise("gelu", lambda x: 0.5 * x * math.erfc(-x * SQRT_HALF), (
     lambda y, x: 0.5 * (1.0 + erf(x * SQRT_HALF)) + x * exp(-0.5 * (x * x)) / math.sqrt(2.0 * PI),),
-    lambda x: 0.5 * x * _each(math.erfc)(x * -SQRT_HALF))
+    lambda x: 0.5 * x * special.erfc(x * -SQRT_HALF))
 leaky_relu = elementwise("leaky_relu", lambda x, slope: x if x > 0.0 else slope * x,
                          (lambda y, x, slope: where(greater(x, 0.0), 1.0, slope),
                           lambda y, x, slope: where(greater(x, 0.0), 0.0, x)),

@@ -16,6 +16,7 @@ from .autodiff import adjoints
 from .differences import HALF_UNIT, WRONG, Slope, differences, verdict
 from .errors import DomainError, GradCheckError, InputError, shown
 from .naming import FEW, Text
+from .naming import number as plain
 from .node import Node
 from .primitive import Primitive
 from .primitives import identity
@@ -79,7 +80,8 @@ class Probes:
                 self.given.append(_plain(x, f"argument {i}{place}", what))
                 self.labels.append((names[i] + place if i < len(names) else "", f"argument {i}{place}"))
         shown_args = [tree_map(_text, tree) for tree in self.trees(self.given)]
-        self.where = f"{', '.join(map(repr, shown_args)):.400}"
+        where = ", ".join(map(repr, shown_args))
+        self.where = where if len(where) <= 400 else f"{where[:400]} …"
         self.at = f"({self.where}{',' * (len(args) == 1)})"
         sizes = [np.size(x) for x in self.given]
         self.cuts = [sum(sizes[:k]) for k in range(len(sizes) + 1)]
@@ -126,14 +128,14 @@ class Probes:
         return tuple(map(int, np.unravel_index(i - self.cuts[leaf], np.shape(self.given[leaf]))))
 
     def hidden(self, i: int | None) -> str:
-        """Number `i`, where the message does not show it."""
-        some = i is not None and np.size(self.given[self.leaf(i)]) > FEW
-        return f"; there it is {float(self.point[i])!r}" if some else ""
+        """Number `i`, where the message does not show all of it."""
+        some = i is not None and self.index(i)
+        return f", where that is {float(self.point[i])!r}" if some else ""
 
     def probes(self, order: int) -> list[Probe]:
         """The directions for derivatives of some order: all numbers where they are few, or else a sample."""
         n, rng = self.point.size, np.random.default_rng(SEED)
-        most = EACH if order <= 2 else max(2, int(64 ** (1 / (order - 1)) + 1e-9))
+        most = EACH if order <= 2 else max(2, int(36 ** (1 / (order - 1)) + 1e-9))
         if n <= most or all(type(x) is float for x in self.given):
             return [Probe(self.label(i), i, None) for i in range(n)]
         alone, ways = (SAMPLE, DIRECTIONS) if order <= 2 else (most - 1, 1)
@@ -319,5 +321,5 @@ def _parameters(f: Any) -> list[str]:
 
 
 def _text(x: Any) -> Text:
-    """A number or a small array of the point as it is written, or the shape of a large one."""
-    return Text(repr(x if type(x) is float else x.tolist()) if np.size(x) <= FEW else f"array{x.shape}")
+    """A number of the point, a small array with a few digits, or the shape of a large one."""
+    return Text(repr(x) if type(x) is float else plain(x) if x.size <= FEW else f"array{x.shape}")

@@ -185,13 +185,14 @@ class Step(tuple[Any, ...]):
         parts = [view.names[node]]
         if node.prim is not None:
             parts.append(as_written(node, view.symbols(node)).text)
-            if all(map(_few, (node, *node.inputs))):
+            if all(_few(x._data) for x in (node, *node.inputs)):
                 parts.append(as_written(node, view.numbers(node)).text)
         yield " = ".join([*parts, said(node._data)])
 
     def _backward(self) -> Iterator[str]:
         node, _, view, *_ = self
-        for i, (x, _, contribution, total) in enumerate(self.edges):
+        for i in range((len(self) - 3) // 4):
+            x, _, contribution, total = self[4 * i + 3 : 4 * i + 7]
             place = sum(self[k] is x for k in range(3, 4 * i + 4, 4))
             product = " = ".join([*self.product(i), said(contribution)])
             count, part = len(view.users[x]), view.first_use[x, node] + place
@@ -210,19 +211,20 @@ class Step(tuple[Any, ...]):
         if local is None:
             slots = [k for k, y in enumerate(node.operands) if y is x]
             return [view.flow(node, slots[place - 1])]
-        dot = " ⊙ " if np.ndim(upstream) or np.ndim(local) else " · "
+        arrays = type(upstream) is not float
+        dot = " ⊙ " if arrays and (np.ndim(upstream) or np.ndim(local)) else " · "
         found = [f"{here}{dot}{partial(names[node], names[x], view.place(node, x, place)).text}"]
-        if np.size(upstream) <= FEW and np.size(local) <= FEW:
+        if _few(upstream) and _few(local):
             [numbers] = products([[datum(upstream, DIGITS), datum(local, DIGITS)]], dots=(dot, r" \odot "))
             found.append(numbers.text)
-        if np.size(contribution) < max(np.size(upstream), np.size(local)):
+        if arrays and np.size(contribution) < max(np.size(upstream), np.size(local)):
             found = [f"Σ ({text})" for text in found]
         return found
 
 
 def said(x: Any) -> str:
     """A number, a small array, or of a large one the shape and the range."""
-    if np.size(x) <= FEW and (np.size(x) or np.ndim(x) < 2):
+    if type(x) is float or (np.size(x) <= FEW and (np.size(x) or np.ndim(x) < 2)):
         return number(x)
     return f"{np.shape(x)}: {number(x)}" if np.size(x) else str(np.shape(x))
 
@@ -236,8 +238,8 @@ def _divisor(node: Node) -> int:
     return max(count(x, params["axis"]), 1)
 
 
-def _few(node: Node) -> bool:
-    return np.size(node._data) <= FEW
+def _few(x: Any) -> bool:
+    return type(x) is float or np.size(x) <= FEW
 
 
 def _read_only(x: Any) -> Any:

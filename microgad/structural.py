@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .errors import brief
 from .primitive import Primitive, Rule
 from .primitives import div, equal, exp, mul, sub
 
@@ -85,11 +86,11 @@ def _said(key: tuple[Any, ...]) -> str:
 
     def part(k: Any) -> str:
         if isinstance(k, slice):
-            ends = ":".join("" if x is None else str(x) for x in (k.start, k.stop))
-            return ends if k.step is None else f"{ends}:{k.step}"
+            ends = ":".join("" if x is None else brief(x) for x in (k.start, k.stop))
+            return ends if k.step is None else f"{ends}:{brief(k.step)}"
         if isinstance(k, np.ndarray):
             return str(k.tolist()) if k.size <= 8 else f"{k.dtype.name}{list(k.shape)}"
-        return "..." if k is Ellipsis else str(k)
+        return "..." if k is Ellipsis else brief(k) or "…"
 
     return ", ".join(map(part, key))
 

@@ -134,7 +134,7 @@ def numeral(x: float, digits: int | None = None) -> Expr:
 
 def datum(x: Any, digits: int | None = None) -> Expr:
     """What a node holds: a number as by `numeral`, the numbers of a small array, or the shape of a large one."""
-    if not np.ndim(x):
+    if type(x) is float or not np.ndim(x):
         return numeral(float(x), digits)
     if x.size > FEW:
         lengths = ", ".join(map(str, x.shape))

@@ -265,7 +265,7 @@ class Tensor(Arithmetic, rank=1):
 
     def swapaxes(self, a: int, b: int) -> Any:
         """The tensor with two axes exchanged."""
-        i, j = axes_of(self, a, "swapaxes") + axes_of(self, b, "swapaxes")
+        i, j = axis_of(self, a, "swapaxes"), axis_of(self, b, "swapaxes")
         order = list(range(self.ndim))
         order[i], order[j] = j, i
         return structural.transpose.given(axes=tuple(order))(self)
@@ -334,7 +334,7 @@ class Tensor(Arithmetic, rank=1):
         given = array_of(f"what is put into {spell(self)}", x)
         try:
             self._data[parts] = given
-        except (ValueError, IndexError, TypeError) as error:
+        except (ValueError, IndexError, TypeError, OverflowError) as error:
             raise ShapeError(f"{given.shape} is put into {spell(self)} of shape {self.shape}: {error}") from None
 
     def __len__(self) -> int:
@@ -368,10 +368,14 @@ class Tensor(Arithmetic, rank=1):
         """The variance, as in NumPy: the mean square distance from the mean; with ``correction=1`` that over n - 1."""
         spread = self - self.mean(axis, keepdims=True)
         n = structural.count(self, None if axis is None else axes_of(self, axis, "var"))
-        if not isinstance(correction, NUMBERS) or not correction < max(n, 1):
+        try:
+            less = float(correction) if isinstance(correction, NUMBERS) else math.nan
+        except (OverflowError, TypeError):
+            less = math.nan
+        if not less < max(n, 1):
             raise InputError(f"var of {n} numbers: the correction is a number below {n}, not {shown(correction)}")
         found = (spread * spread).mean(axis, keepdims)
-        return found * (n / (n - float(correction))) if correction else found
+        return found * (n / (n - less)) if less else found
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Any:
         """The largest number; where several are, each gets an equal share of the gradient."""

@@ -808,8 +808,7 @@ def slopes(out: Any, operands: Any, seed: Any) -> list[Any] | None:
 
 @each_elementwise_row
 def test_a_scalar_is_a_tensor_of_one_element(row):
-    n = len(row.partials)
-    compared = 0
+    n, every, compared = len(row.partials), tuple(range(len(row.partials))), 0
     for point in itertools.product(POINTS, repeat=n):
         for alone in (None, *(range(n) if n > 1 else ())):  # all operands are nodes, or one is, beside plain numbers
             values = [Value(x) if alone in (None, i) else x for i, x in enumerate(point)]
@@ -844,7 +843,51 @@ def test_a_scalar_is_a_tensor_of_one_element(row):
                         assert type(array) is (float if isinstance(x, Value) else np.ndarray)
                         assert np.shape(array) == np.shape(x.data)
                         agree(row, number, array)
+                if alone is None and out is not None and want is not None:  # the rules as they are traced
+                    of = [Tensor([x]) for x in point]
+                    for node, number in zip(mg.grad(lambda *xs: (row(*xs) * 3.0).sum(), every)(*of), want, strict=True):
+                        agree(row, number, node.data)
     assert compared >= 3
+
+
+KINKS = [  # row, operands, the derivative by each
+    ("relu", [0.0], [0.0]),
+    ("relu", [-0.0], [0.0]),
+    ("abs", [0.0], [0.0]),
+    ("sign", [0.0], [0.0]),
+    ("step", [0.0], [0.0]),
+    ("maximum", [1.5, 1.5], [0.5, 0.5]),
+    ("minimum", [1.5, 1.5], [0.5, 0.5]),
+    ("maximum", [0.0, -0.0], [0.5, 0.5]),
+    ("clip", [-1.0, -1.0, 2.0], [1.0, 0.0, 0.0]),
+    ("clip", [2.0, -1.0, 2.0], [1.0, 0.0, 0.0]),
+    ("clip", [0.0, 2.0, -1.0], [0.0, 0.0, 1.0]),  # an interval of nothing: the number is the upper end
+    ("leaky_relu", [0.0, 0.1], [0.1, 0.0]),
+    ("elu", [0.0, 1.5], [1.5, 0.0]),
+    ("where", [0.0, 2.0, 3.0], [0.0, 0.0, 1.0]),
+    ("pow", [0.0, 2.0], [0.0, 0.0]),
+    ("pow", [0.0, 0.0], [0.0, 0.0]),
+]
+
+
+@pytest.mark.parametrize(("name", "point", "want"), KINKS)
+def test_kinks_of_arrays(name, point, want):
+    row, every = TABLE[name], tuple(range(len(point)))
+    arrays = [np.array([x, 0.75]) for x in point]
+
+    def first(*xs):
+        return row(*xs)[0]
+
+    of = [Tensor(x, requires_grad=True) for x in arrays]
+    first(*of).backward()
+    for leaf, pulled, traced, number in zip(
+        of, mg.grad(first, every)(*arrays), mg.grad(first, every)(*of), want, strict=True
+    ):
+        for found in (leaf.grad, pulled, traced.data):
+            np.testing.assert_array_equal(found, [number, 0.0])
+    for i, number in enumerate(want):
+        way = [np.array([float(k == i), 0.0]) for k in every]
+        assert mg.jvp(first, arrays, way)[1] == number
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,7 @@ def nested(depth, leaf=1.0):
 
 
 def test_trees_deeper_than_the_stack():
-    depth = 5_000
+    depth = 6_000
     tree, other = nested(depth), nested(depth, 2.0)
     leaves, structure = mg.tree_flatten(tree)
     assert (len(leaves), leaves[0]) == (1 + depth // 3, 1.0)
