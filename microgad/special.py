@@ -30,7 +30,7 @@ LOW, HIGH, TURN, FIRST = np.array(-END), np.array(END), np.array(SHIFT), np.arra
 def _tables() -> tuple[Any, Any, Any]:
     """At the nodes: erf, its complement, and the Taylor terms of what is added from there, the highest first."""
     bell = [1 << BITS]
-    ratio = sum((-1) ** n * (bell[0] >> 18 * n) // math.factorial(n) for n in range(9))  # exp(-STEP²)
+    ratio = sum((-1) ** n * (bell[0] >> 18 * n) // math.factorial(n) for n in range(8))  # exp(-STEP²)
     square = ratio * ratio >> BITS
     while bell[-1]:
         bell.append(bell[-1] * ratio >> BITS)

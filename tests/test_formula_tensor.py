@@ -118,8 +118,12 @@ def soft(f):
     return lambda z, axis=None, **options: f(z, axis=axis, **options)
 
 
+def on_arrays(f):
+    return lambda *xs: np.asarray(f(*xs))  # which has an index even where it is one number
+
+
 FUNCTIONS = {
-    **{name: getattr(mg, name) for name in mg.functions.__dict__ if callable(getattr(mg, name, None))},
+    **{name: on_arrays(getattr(mg, name)) for name in mg.functions.__dict__ if callable(getattr(mg, name, None))},
     **{name: soft(getattr(mg, name)) for name in ("softmax", "log_softmax", "logsumexp")},
     "max": extreme(mg.maximum, np.max),
     "min": extreme(mg.minimum, np.min),
@@ -167,7 +171,7 @@ def balanced(latex):
     return not stack
 
 
-@pytest.mark.parametrize("block", range(8))
+@pytest.mark.parametrize("block", range(4))
 def test_the_text_is_the_computation(block):
     """Of random graphs of numbers and arrays: parentheses that are left out would give other numbers."""
     evaluable = 0
@@ -218,7 +222,7 @@ def test_derivatives_by_arrays_are_not_written_as_formulas():
 def test_derivatives_through_arrays_are_not_written_as_formulas():
     f = (mg.stack([v, v * v]) * x).sum()
     for show in (mg.formula, mg.derive):
-        with pytest.raises(InputError, match=r"by v: stack\(\[v, v \* v\]\) is a Tensor, and only derivatives of Values"):
+        with pytest.raises(InputError, match=r"by v: stack\(\[v, v \* v\]\) is a Tensor, and only derivatives of"):
             show(f, "v")
         with pytest.raises(InputError, match=r"by v: .* is a Tensor"):
             show(mg.unbind(mg.stack([v, v]))[0] * 2.0, v)
