@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
+from itertools import pairwise
 from numbers import Real
 from typing import Any
 
@@ -225,9 +226,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ..
         cuts = [k * n // cuts for k in range(1, cuts)]
     edges = [0, *cuts, n]
     ahead = [slice(None)] * where
-    return tuple(
-        rows.index.given(key=(*ahead, slice(start, stop)))(x) for start, stop in zip(edges, edges[1:], strict=False)
-    )
+    return tuple(rows.index.given(key=(*ahead, slice(start, stop)))(x) for start, stop in pairwise(edges))
 
 
 def unbind(x: Any, axis: int = 0) -> tuple[Any, ...]:

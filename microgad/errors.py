@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-
 NOT_REAL = "it is of real numbers, not of complex ones"
 
 
@@ -138,6 +137,13 @@ def misfit(row: Any, operands: Sequence[Any], data: Sequence[Any], error: Except
         return DomainError(f"{says}: {error}" + (f"; it needs {row.domain}" if row.domain else ""))
     why = _meeting(*(getattr(y, "shape", ()) for y in data)) if row.name == "matmul" else ""
     return ShapeError(f"{says}: {why}" + (f"it needs {row.domain}" if row.domain else str(error)))
+
+
+def no_answer(what: str, operands: Sequence[Any], error: Exception) -> MicrogadError:
+    """The error of a question about numbers, such as a comparison, that NumPy cannot answer."""
+    given = " and ".join(_sized(x, getattr(x, "_data", x)) for x in operands if not isinstance(x, str))
+    kind = ShapeError if isinstance(error, (ValueError, LookupError)) else InputError
+    return kind(f"{what} of {given}: {error}")
 
 
 def _meeting(left: tuple[int, ...], right: tuple[int, ...]) -> str:

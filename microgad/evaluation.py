@@ -161,4 +161,7 @@ def _parts(uses: Sequence[Use]) -> str:
     if all(type(step.upstream) is float and type(local) is float for step, _, local in some):
         factors = [[numeral(step.upstream, DIGITS), numeral(local, DIGITS)] for step, _, local in some]
         return " + ".join(term.text for term in products(factors, more))
-    return " + ".join([step.product(i)[-1] for step, i, _ in some] + [f"… ({more:,} more)"] * (more > 0))
+    terms = [step.product(i)[-1] for step, i, _ in some]
+    if len(terms) > 1:
+        terms = [f"({term})" if local is None else term for term, (_, _, local) in zip(terms, some, strict=True)]
+    return " + ".join(terms + [f"… ({more:,} more)"] * (more > 0))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from .errors import InputError, shown
 from .node import Node, hooks
 
@@ -25,7 +27,10 @@ class Hook:
             hooks[self._node] = left
 
     def __call__(self, gradient: Any) -> Any:
-        """What the function says to a gradient."""
+        """What the function says to a gradient; an array it gets read-only, for other nodes may have the same."""
+        if isinstance(gradient, np.ndarray):
+            gradient = gradient.view()
+            gradient.flags.writeable = False
         return self._function(gradient)
 
     def __enter__(self) -> Hook:

@@ -15,7 +15,7 @@ import numpy as np
 from . import array_functions, functions, structural
 from . import primitives as rows
 from .copying import deep_copy, restore
-from .errors import GraphCutError, InputError, ShapeError, shown, spell
+from .errors import GraphCutError, InputError, MicrogadError, no_answer, shown, spell
 from .hooks import Hook
 from .node import Node
 from .order import EMPTY
@@ -64,6 +64,21 @@ def _binary(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
     return method, reflected
 
 
+def _plain(x: Any) -> Any:
+    """The numbers of a node, also in a list of them."""
+    return [getattr(y, "_data", y) for y in x] if type(x) in (list, tuple) else getattr(x, "_data", x)
+
+
+def _asked(what: str, question: Callable[..., Any], args: Any, kwargs: Any = None) -> Any:
+    """The answer to a question about the numbers of nodes, which has no derivative."""
+    try:
+        return question(*map(_plain, args), **{key: _plain(x) for key, x in (kwargs or {}).items()})
+    except MicrogadError:
+        raise
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:
+        raise no_answer(what, args, error) from None
+
+
 def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, object], Any]:
     """A comparison of numbers, which leaves no node."""
 
@@ -72,12 +87,10 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, object], A
             return bool(compare(self._data, other)) if isinstance(other, (float, int, Real)) else NotImplemented
         if not isinstance(other, (float, int, Node, Real, np.ndarray, list, tuple)):
             return NotImplemented
-        given = other if isinstance(other, (Node, Real)) else array_functions.as_array(other)
-        try:
-            found = compare(self._data, getattr(given, "_data", given))
-        except ValueError:
-            shapes = f"{structural.shape(self)} and {structural.shape(given)}"
-            raise ShapeError(f"a comparison of {spell(self)} and {spell(given)}, of shapes {shapes}") from None
+        if isinstance(other, (np.ndarray, list, tuple)):
+            other = array_functions.as_array(other)
+        given = other if isinstance(other, (Node, np.ndarray)) else as_float(other)
+        found = _asked("a comparison", compare, (self, given))
         return found if getattr(found, "ndim", 0) else bool(found)
 
     return method
@@ -224,17 +237,11 @@ class Arithmetic(Node, rank=-1):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         row = OF_UFUNC.get(ufunc)
-        tensors = any(ranks.get(type(x), 0) > 0 for x in inputs)
-        if method == "__call__" and not kwargs and (tensors or not any(getattr(x, "ndim", 0) for x in inputs)):
+        if method == "__call__" and not kwargs:
             if row is not None:
                 return row(*inputs)
             if {"d->?", "dd->?"} & set(ufunc.types):  # a question about numbers: np.isnan, np.less
-                return ufunc(*(getattr(x, "_data", x) for x in inputs))
-        for x in inputs:
-            if getattr(x, "ndim", 0) and not tensors:
-                raise InputError(
-                    f"np.{ufunc.__name__} of a Value and an array of shape {x.shape}: a Value is one number"
-                )
+                return _asked(f"np.{ufunc.__name__}", ufunc, inputs)
         name = ".".join([ufunc.__name__, method][: 1 + (method != "__call__")]) + "".join(f" with {k}=" for k in kwargs)
         known = ", ".join(sorted(known.__name__ for known in OF_UFUNC))
         raise InputError(f"np.{name} records no graph; these do: {known}")
@@ -244,7 +251,7 @@ class Arithmetic(Node, rank=-1):
         tensors = any(ranks.get(kind, 0) > 0 for kind in types)
         ours = OF_NUMPY.get(name) if getattr(np, name, None) is function else None
         if tensors and name in QUESTIONS:
-            return function(*(getattr(x, "_data", x) for x in args), **kwargs)
+            return _asked(f"np.{name}", function, args, kwargs)
         spelled = {"a_min": "low", "a_max": "high", "min": "low", "max": "high"} if name == "clip" else {}
         try:
             given = {spelled.get(key, key): x for key, x in kwargs.items()}

@@ -8,6 +8,8 @@ from functools import lru_cache
 from threading import get_ident
 from typing import Any
 
+import numpy as np
+
 from .errors import InputError, MicrogadError, misfit, outside_domain, shown
 from .order import EMPTY
 
@@ -56,15 +58,16 @@ class Primitive:
             return self.bind(kinds[self.rank], operands) if nodes else self.on_arrays(operands, operands)
         if len(operands) != len(self.partials):
             raise InputError(f"{self.name} takes {len(self.partials)} operands, not {len(operands)}")
-        kind, top, floats, numbers = None, -1, True, True
+        kind, top, floats, numbers, arrays = None, -1, True, True, False
         for x in operands:
             if type(x) is not float:
                 floats, rank = False, ranks.get(type(x), -1)
                 numbers = numbers and isinstance(x, (float, int))
+                arrays = arrays or (rank < 0 and isinstance(x, np.ndarray) and x.ndim > 0)
                 if rank > top:
                     kind, top = type(x), rank
         if kind is not None:
-            return self.bind(kind, operands)
+            return self.bind(kinds[1] if arrays and not top else kind, operands)  # of a Value and an array, a Tensor
         if not numbers:
             if foreign := [x for x in operands if not isinstance(x, (float, int)) and not hasattr(x, "dtype")]:
                 raise InputError(f"{self.name} is of numbers, arrays and Values, not of {shown(foreign[0])}")

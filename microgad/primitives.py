@@ -44,11 +44,15 @@ def _softplus(x: Any) -> Any:
     return np.where(positive, x, 0.0) + np.log1p(small)
 
 
+def _as_number(question: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
+    return question(a, b).astype(np.result_type(a, b, np.float32))  # float64 but among float32
+
+
 # fmt: off
 identity = elementwise("identity", lambda x: x, (1.0,), label="=", text="{}", latex="{}")
-greater = elementwise("greater", lambda a, b: 1.0 if a > b else 0.0, (0.0, 0.0), lambda a, b: np.greater(a, b) * 1.0,
+greater = elementwise("greater", lambda a, b: 1.0 if a > b else 0.0, (0.0, 0.0), lambda a, b: _as_number(np.greater, a, b),
                       label=">", text="[{} > {}]", latex=r"\left[{} > {}\right]")
-equal = elementwise("equal", lambda a, b: 1.0 if a == b else 0.0, (0.0, 0.0), lambda a, b: np.equal(a, b) * 1.0,
+equal = elementwise("equal", lambda a, b: 1.0 if a == b else 0.0, (0.0, 0.0), lambda a, b: _as_number(np.equal, a, b),
                     label="=", text="[{} == {}]", latex=r"\left[{} = {}\right]")
 where: Primitive = elementwise("where", lambda c, a, b: a if c else b, (0.0, lambda y, c, a, b: where(c, 1.0, 0.0),
                                                                        lambda y, c, a, b: where(c, 0.0, 1.0)), np.where)

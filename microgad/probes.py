@@ -55,7 +55,7 @@ def number(x: Any, what: str = "the result of the function") -> float:
 def _plain(x: Any, where: str, what: str) -> Any:
     """An argument, or a part of one, as a float or an array of floats."""
     try:
-        if isinstance(x, Tensor) or (isinstance(x, np.ndarray) and x.ndim):
+        if isinstance(x, (Tensor, np.ndarray)):
             return as_array(x._data if isinstance(x, Tensor) else x, np.float64)
         return number(x)
     except InputError:

@@ -247,11 +247,11 @@ def _chosen(argnums: Any) -> tuple[int, ...]:
 
 
 def _places(chosen: tuple[int, ...], args: Sequence[Any], what: str) -> list[int]:
-    """The positions counted from 0, each once."""
+    """The positions counted from 0."""
     if any(not -len(args) <= i < len(args) for i in chosen):
         numbers = chosen[0] if len(chosen) == 1 else chosen
         raise InputError(f"{what} by argument {numbers} of a call with {len(args)} positional arguments")
-    return list(dict.fromkeys(i % len(args) for i in chosen))
+    return [i % len(args) for i in chosen]
 
 
 def _by_argument(parts: list[Any], places: list[int], chosen: tuple[int, ...], argnums: Any, args: Any) -> Any:
@@ -303,8 +303,9 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool 
     """The derivative of a function, as a function that takes the same arguments.
 
     Numbers give numbers, arrays give arrays, lists, tuples and dicts of them the same of derivatives. Where Values or
-    Tensors are among them, nodes come out, which belong to the graph and can go backward. The call raises an `InputError` where an
-    argument is missing or holds no numbers, and a `ShapeError` where the result of `f` is not one number.
+    Tensors are among them, nodes come out, which belong to the graph and can go backward. The call raises an
+    `InputError` where an argument is missing or holds no numbers, and a `ShapeError` where the result of `f` is not one
+    number.
 
     Parameters
     ----------

@@ -102,6 +102,7 @@ def _probabilities(target: Any, z: Any) -> Any:
         except ValueError:
             raise ShapeError(f"targets of different lengths: {shown(target)}") from None
         if given.dtype.kind in "iu" and given.shape == of[:-1]:
+            given = given.astype(np.int64, copy=False)  # in which every label has the sign and the bytes it should
             if given.size and np.maximum.reduce(given.view(f"u{given.itemsize}"), axis=None) >= of[-1]:
                 wrong = given[(given < 0) | (given >= of[-1])][0]
                 raise InputError(f"the label {wrong} of {of[-1]} classes: labels count from 0 to {of[-1] - 1}")

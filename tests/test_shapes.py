@@ -64,6 +64,11 @@ def reused():
     return x * x
 
 
+def reused_activation():
+    y = called("y", leaf("z", 3).relu())
+    return leaf("W", 2, 3) @ y + leaf("V", 2, 3) @ y
+
+
 def lines(f, **options):
     return shapes(f, **options).text.split("\n")
 
@@ -214,6 +219,63 @@ backward
 ∇x (1) = δv1 (1)
 ∇y (1) = δv1 (1)""",
             id="values",
+        ),
+        pytest.param(
+            reused_activation(),
+            """forward
+y (3) = relu(z (3))
+f (2) = W (2×3) @ y (3) + V (2×3) @ y (3)
+backward
+δf (2) = G (2)
+∇V (2×3) = δf (2×1) @ yᵀ (1×3)
+∇W (2×3) = δf (2×1) @ yᵀ (1×3)
+δy (3) = Vᵀ (3×2) @ δf (2)
+    + Wᵀ (3×2) @ δf (2)
+∇z (3) = δy (3) ⊙ relu′(z) (3)""",
+            id="an activation used twice",
+        ),
+        pytest.param(
+            leaf("W", 2, 3) @ (leaf("z", 3) + np.ones((3, 3))),
+            """forward
+v2 (3×3) = z (3) + v1 (3×3)
+f (2×3) = W (2×3) @ v2 (3×3)
+backward
+δf (2×3) = G (2×3)
+∇W (2×3) = δf (2×3) @ v2ᵀ (3×3)
+δv2 (3×3) = Wᵀ (3×2) @ δf (2×3)
+∇z (3) = Σ δv2 (3×3)""",
+            id="what was repeated is no activation",
+        ),
+        pytest.param(
+            leaf("A", 5, 2, 3) @ leaf("x", 3),
+            """forward
+f (5×2) = A (5×2×3) @ x (3)
+backward
+δf (5×2) = G (5×2)
+∇A (5×2×3) = δf (5×2×1) @ xᵀ (1×3)
+∇x (3) = Σ Aᵀ (5×3×2) @ δf (5×2×1)""",
+            id="a batch of matrices and one vector",
+        ),
+        pytest.param(
+            leaf("A", 2, 3, 4).transpose(2, 0, 1),
+            """forward
+f (4×2×3) = transpose(A (2×3×4), (2, 0, 1))
+backward
+δf (4×2×3) = G (4×2×3)
+∇A (2×3×4) = δfᵀ (2×3×4)""",
+            id="axes in another order",
+        ),
+        pytest.param(
+            leaf("A", 2, 3).T.T @ leaf("x", 3),
+            """forward
+v1 (2×3) = A (2×3)
+f (2) = v1 (2×3) @ x (3)
+backward
+δf (2) = G (2)
+∇x (3) = v1ᵀ (3×2) @ δf (2)
+δv1 (2×3) = δf (2×1) @ xᵀ (1×3)
+∇A (2×3) = δv1 (2×3)""",
+            id="transposed twice",
         ),
         pytest.param(leaf("X", 2, 3), "forward\nX (2×3)", id="a leaf"),
         pytest.param(
@@ -499,6 +561,7 @@ def test_vectors_stand_as_they_are_used():
     assert found["b"] == found["∇b"] == {(2 * unit, THIN)}
     found = sizes(called("s", called("c", leaf("X", 2, 3)[0]) * 2.0) + leaf("X", 2, 3).sum(axis=0))
     assert found["c"] == found["s"] == {(3 * unit, THIN)}
+    assert sizes(called("s", leaf("X", 2, 3).sum(axis=0)))["s"] == {(3 * unit, THIN)}
     found = sizes(called("s", leaf("X", 2, 3).sum(axis=1)))
     assert found["s"] == {(THIN, 2 * unit)}
     found = sizes(leaf("X", 2, 3) + leaf("m", 3))
@@ -543,6 +606,12 @@ def test_signs_stand_below_each_other():
     equals = [(x, y > bottom) for label, x, y, *_ in every if label == "="]
     assert len(equals) == 9
     assert len(set(equals)) == 2  # one column in either part
+    left = {
+        (round(x + wide / 2), y > bottom)
+        for _, x, y, wide, _, fill, _ in every
+        if fill and x < min(equals)[0] and wide > 60
+    }
+    assert len(left) == 2  # and what is wider than its texts ends where it begins
 
 
 def test_the_picture_says_what_the_text_says():

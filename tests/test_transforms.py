@@ -396,6 +396,10 @@ def test_rows_and_columns_in_single_precision():
     out, moved = mg.jvp(lambda x, s: (x + s, x.sum(), 2.0), (x, 1.0), (array(1.0, 1.0), 1.0))
     assert [y.dtype for y in (out[0], moved[0])] == [np.float32] * 2
     assert moved[1:] == (2.0, 0.0)
+    t = Tensor(x, requires_grad=True)
+    moved = mg.jvp(lambda s: (t + s, t * s, t.sum()), (1.0,), (Value(1.0),))[1]
+    assert [y.dtype for y in moved] == [np.float32] * 3
+    assert mg.hessian(lambda x: (x * np.ones(2)).prod())(t).dtype == np.float32
 
 
 # ---- second derivatives
@@ -620,6 +624,7 @@ def test_what_needs_no_gradient_gives_results_that_need_none():
     assert needs(mg.jvp(cubes, (data,), (data,))) == [False, False]
     assert np.asarray(mg.grad(cubes)(data)).tolist() == [3.0, 12.0]
     assert needs(mg.grad(lambda x, y: (x * y).sum(), (0, 1))(data, w)) == [True, False]  # w, and data alone
+    assert needs(mg.grad(lambda x, y: (x * y).sum(), (0, 1))(data, array(1.0, 2.0))) == [False, False]
     assert needs(mg.grad(lambda x: (x * x * w).sum())(data)) == [True]
     assert needs(mg.grad(lambda x: (x * x * w).sum())(w)) == [True]
 
@@ -716,6 +721,8 @@ def test_both_directions_of_a_tangent_that_is_traced():
     assert mg.jvp(lambda t: mg.jvp(mg.sin, (0.5,), (t * t,))[1], (2.0,), (1.0,))[1] == 4.0 * math.cos(0.5)
     assert mg.grad(lambda t: mg.vjp(mg.sin, 0.5)[1](t * t)[0])(2.0) == 4.0 * math.cos(0.5)
     assert mg.grad(lambda t: mg.hvp(lambda x: x**3, 2.0, t))(1.0) == 12.0
+    moved = mg.jvp(lambda x: x * Tensor([1.0, 2.0]), (2.0,), (Value(3.0),))[1]
+    close(moved, array(3.0, 6.0))
     # where the function and the tangent have it, both count
     assert mg.grad(lambda t: mg.jvp(lambda x: t * x * x, (t,), (t,))[1])(2.0) == 24.0  # of 2 t³
 
@@ -730,6 +737,26 @@ def test_a_pullback_is_called_later_and_often():
     for _ in range(2):
         close(pullback((array(1.0, 1.0), 0.0)), (array(2.0, 4.0),))
         close(pullback((array(0.0, 1.0), 10.0)), (array(10.0, 14.0),))
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_a_pullback_is_linear_in_the_cotangent(name):
+    pullback = mg.vjp(SMOOTH[name], POINT)[1]
+    v = array(1.0, -2.0, 0.5, 3.0)
+    want = mg.grad(SMOOTH[name])(POINT) @ v
+    for c in (2.0, np.array(2.0)):
+        close(mg.grad(lambda c: (pullback(c)[0] * v).sum())(c), want)
+        close(mg.grad(lambda c: (pullback(c * c)[0] * v).sum())(c), 4.0 * want)
+        close(mg.jvp(lambda c: (pullback(c)[0] * v).sum(), (c,), (c,)), (2.0 * want, 2.0 * want))
+
+
+def test_a_result_that_is_given_twice():
+    def f(x):
+        y = x * x
+        return {"a": y, "b": (y, x, y)}
+
+    assert mg.vjp(f, 3.0)[1]({"a": 1.0, "b": (10.0, 1000.0, 100.0)}) == (1666.0,)
+    assert mg.jvp(f, (3.0,), (1.0,))[1] == mg.jacobian(f)(3.0) == {"a": 6.0, "b": (6.0, 1.0, 6.0)}
 
 
 def test_a_pullback_inside_another_derivative():
@@ -776,7 +803,10 @@ def test_cotangents_and_tangents_of_every_kind(like, way):
 
     (found,) = mg.vjp(f, like)[1]((way, way))
     close(found, 42.0)
+    assert isinstance(found, (float, Value)) == isinstance(like, (float, Value))  # of the kind of the argument
     out, moved = mg.jvp(f, (like,), (way,))
+    if nodes(moved):
+        assert {type(x) for x in moved} == ({Value} if isinstance(like, (float, Value)) else {Tensor})
     close((out, moved), ((8.0, 4.0), (36.0, 6.0)))
     assert len(nodes(moved)) == (2 if nodes(like) or nodes(way) else 0)
     close(mg.hvp(lambda x: x**3, like, way), 36.0)

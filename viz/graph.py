@@ -137,9 +137,9 @@ def shares(order: list[Node], grads: bool | None) -> dict[Node, Any] | None:
         return None
     root = order[-1]
     alone = type(root._data) is float or root._data.size == 1
-    if not root.requires_grad or (root.grad is None and (grads is None or not alone)):
+    if not root.requires_grad or (root.grad is None and grads is None):
         return {}
-    if not alone and np.shape(root.grad) != root._data.shape:  # set by hand
+    if not alone and np.shape(root.grad) != root._data.shape:  # None, or set by hand
         return {}
     try:
         with np.errstate(all="ignore"):
