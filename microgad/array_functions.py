@@ -125,6 +125,7 @@ def reduce(row: Any, x: Any, axis: Any, **params: Any) -> Any:
     axes = None if axis is None else tuple(sorted(axes_of(x, axis, row.name)))
     if "keepdims" in params and not isinstance(params["keepdims"], (bool, np.bool_)):
         raise InputError(f"keepdims of {row.name} is True or False, not {shown(params['keepdims'])}")
+    params = {name: bool(x) for name, x in params.items()}
     return row.given(axis=axes, **params)(x)
 
 
@@ -132,7 +133,8 @@ def _sequence(parts: Any, what: str) -> list[Any]:
     if isinstance(parts, Node) or (isinstance(parts, np.ndarray) and parts.ndim) or isinstance(parts, (list, tuple)):
         if isinstance(parts, Node) and not shape(parts):
             raise ShapeError(f"{what} takes a list of arrays, not {spell(parts)}, which is one number")
-        found = [parts[i] for i in range(len(parts))] if not isinstance(parts, (list, tuple)) else list(parts)
+        whole: Any = parts
+        found = list(parts) if isinstance(parts, (list, tuple)) else [whole[i] for i in range(len(whole))]
         if not found:
             raise ShapeError(f"{what} of nothing: it needs at least one array")
         return found
@@ -215,7 +217,7 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ..
     where = axis_of(x, axis, "split")
     n = shape(x)[where]
     try:
-        listed = isinstance(sections, (list, tuple)) or getattr(sections, "ndim", 0)
+        listed = isinstance(sections, (list, tuple)) or bool(getattr(sections, "ndim", 0))
         cuts = [operator.index(i) for i in sections] if listed else operator.index(sections)  # type: ignore[union-attr, arg-type]
     except TypeError:
         raise InputError(f"split into {shown(sections)}: give a number of parts, or the indices of the cuts") from None
@@ -250,10 +252,8 @@ def unbind(x: Any, axis: int = 0) -> tuple[Any, ...]:
     """
     x = operand(x, "unbind")
     where = axis_of(x, axis, "unbind")
-    if len(shape(x)) == 1:
-        row, ahead = (rows.item if isinstance(x, Node) else rows.index), ()
-    else:
-        row, ahead = rows.index, (slice(None),) * where
+    row = rows.item if len(shape(x)) == 1 and isinstance(x, Node) else rows.index
+    ahead = (slice(None),) * where
     return tuple(row.given(**{"at" if row is rows.item else "key": (*ahead, i)})(x) for i in range(shape(x)[where]))
 
 

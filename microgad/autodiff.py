@@ -8,7 +8,7 @@ from typing import Any
 from .errors import ShapeError, spell
 from .node import Node
 from .order import topological_order
-from .structural import shape
+from .structural import OPEN, shape
 from .value import Value
 
 
@@ -23,7 +23,8 @@ def adjoints(root: Node) -> dict[Node, Any]:
     >>> adjoints(x * x)[x]
     6.0
     """
-    return pull(topological_order(one_number(root, "adjoints")))
+    order = topological_order(one_number(root, "adjoints"))
+    return pull(order, trace=any(node.prim is OPEN for node in order))  # inside a derivative, as nodes
 
 
 def one_number(x: Any, what: str) -> Node:

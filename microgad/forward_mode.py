@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .errors import undefined_derivative
 from .node import Node
 from .order import dependents
 from .structural import broadcast_to, shape
@@ -21,12 +22,15 @@ def push(order: Sequence[Any], tangents: Mapping[Node, Any], trace: bool = False
         out, args = (node, node.operands) if trace else (node._data, [getattr(x, "_data", x) for x in node.operands])
         for i, x in enumerate(node.operands):
             if isinstance(x, Node) and x in found:
-                if row.vjp:
-                    part = row.jvp[i](found[x], out, *args, **row.params)
-                else:
-                    rule = row.partials[i]
-                    local = rule if type(rule) is float else rule(out, *args)
-                    part = found[x] if local is rule and local == 1.0 else found[x] * local
+                try:
+                    if row.vjp:
+                        part = row.jvp[i](found[x], out, *args, **row.params)
+                    else:
+                        rule = row.partials[i]
+                        local = rule if type(rule) is float else rule(out, *args)
+                        part = found[x] if local is rule and local == 1.0 else found[x] * local
+                except (ValueError, ArithmeticError) as error:
+                    raise undefined_derivative(node, x, error) from None
                 total = part if total is None else total + part
         if type(node._data) is not float and shape(total) != shape(node):
             total = broadcast_to.given(to=shape(node))(total)

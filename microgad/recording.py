@@ -53,7 +53,7 @@ def no_grad(function: Callable[..., Any] | None = None) -> Any:
     -------
     context manager and decorator
         For a ``with`` block, or in front of a function. Only the thread that enters it is affected. A transform such
-        as `grad` that is called inside records what it needs all the same.
+        as `grad` that is called inside records what it needs all the same, and returns nodes without a graph.
 
     Examples
     --------

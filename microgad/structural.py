@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from .errors import brief
 from .primitive import Primitive, Rule
-from .primitives import div, equal, exp, mul, sub
+from .primitives import div, equal, exp, identity, mul, sub
 
 ROWS: dict[str, Primitive] = {}
 
@@ -449,6 +450,10 @@ nll: Primitive = row(
     latex=r"-\textstyle\sum {} \odot {}",
     domain="log-probabilities and target probabilities of one shape",
 )  # fmt: skip
+
+# The row of a variable while the function runs that is differentiated: see transforms.py. It is a structural one, so
+# that a backward pass meets what lies below it by `collect`.
+OPEN = replace(identity, name="variable", vjp=(lambda g, y, x: g,), flow=("G",))
 
 
 def fitted(contribution: Any, x: Any) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from operator import index
 from typing import Any
 
@@ -22,7 +21,7 @@ from .node import Node
 from .order import EMPTY, dependents, order_of_all
 from .primitives import identity
 from .recording import recording, silenced
-from .structural import cast, dtype, item, reshape, shape
+from .structural import OPEN, cast, dtype, item, reshape, shape
 from .structural import index as index_of
 from .tensor import Tensor
 from .trees import ONE, Structure, same_structure, tree_flatten, tree_leaves, tree_map, tree_unflatten
@@ -51,10 +50,6 @@ class _Number(_Outside, Value, rank=0):
 
 class _Array(_Outside, Tensor, rank=1):
     __slots__ = ()
-
-
-# The row of a variable while its function runs. It is a structural one, so backward passes go by `collect`.
-OPEN = replace(identity, name="variable", vjp=(lambda g, y, x: g,), flow=("G",))
 
 
 class Run:

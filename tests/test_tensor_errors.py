@@ -605,7 +605,8 @@ def judged(call, args):
         return
     except Exception as error:
         arithmetic = isinstance(error, RuntimeWarning) and not isinstance(error, np.exceptions.ComplexWarning)
-        if not arithmetic and not isinstance(error, PendingDeprecationWarning) and from_us(error):  # np.matrix
+        old = isinstance(error, (DeprecationWarning, PendingDeprecationWarning))  # np.matrix; a bool as an index
+        if not arithmetic and not old and from_us(error):
             raise
         return
     for x in found if isinstance(found, (tuple, list)) else [found]:

@@ -292,7 +292,7 @@ class Equations:
             local = self._local(node, i)
             one = _one(node) or not isinstance(local, Block) or not local.shape
             parts += [" · " if one else " ⊙ ", local]
-        return ["Σ ", *parts] if shape(x) != shape(node) else parts
+        return ["Σ ", *parts] if math.prod(shape(x)) < math.prod(shape(node)) else parts
 
     def _local(self, node: Node, i: int) -> Part:
         """The local derivative: what the rule picks, or a block of its own for what it computes."""
@@ -340,7 +340,7 @@ class Equations:
                 left, right = (replace(one, shape=one.sides if one.shape else ()) for one in (left, right))
             parts = [left, " @ ", right]
             batch = np.broadcast_shapes(left.sides[:-2], right.sides[:-2])
-            if (*batch, left.sides[-2], right.sides[-1]) != sides:
+            if math.prod(batch) * left.sides[-2] * right.sides[-1] > math.prod(sides):
                 parts = ["Σ ", *parts]
         elif parts[0] == "Σ " and isinstance(only := parts[-1], Block) and only.shape == shape(node.operands[i]):
             parts = [only]  # one example: nothing to add up

@@ -86,10 +86,10 @@ def shapes(f: Node, *, theme: str = "light", grads: bool = True) -> Shapes:
     """The operations of a graph as equations between blocks, whose proportions are the shapes of the arrays.
 
     First the forward pass, operation by operation, then the backward pass: how the gradient of every array that needs
-    one is put together. δ is the gradient of something that was computed, ∇ that of a leaf; of a result of several
-    numbers it is the G that ``backward`` is given. Σ adds up over all that an array was repeated for, such as a bias for
-    the examples of a batch, and n is how many numbers a mean is of. An unnamed W.T stands as Wᵀ, an unnamed product in W @ Y + b inside of the sum,
-    and the gradient of an activation inside of the next, as in δ = (Wᵀ δ) ⊙ f′(z).
+    one is put together. δ is the gradient of something that was computed, ∇ that of a leaf, and G what ``backward`` is
+    given for a result of several numbers. Σ adds up over all that an array was repeated for, as a bias is for the
+    examples of a batch; n is how many numbers a mean is of. An unnamed W.T stands as Wᵀ, an unnamed product in
+    W @ Y + b inside of the sum, and the gradient of an activation inside of the next, as in δ = (Wᵀ δ) ⊙ f′(z).
 
     Lengths are true to scale within a drawing as long as that can be read; longer ones are drawn shorter, never in
     another order. An axis of 1 is thin, and of three axes and more the last two are drawn, with a sheet behind them.
