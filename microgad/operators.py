@@ -225,8 +225,8 @@ class Arithmetic(Node, rank=-1):
 
     def __float__(self) -> float:
         raise GraphCutError(
-            f"float() of the {type(self).__name__} {spell(self)} would cut it out of the graph: use mg.exp, mg.log … in "
-            "place of math.exp, math.log …, or .data where only the number is wanted and no derivative"
+            f"float() of the {type(self).__name__} {spell(self)} would cut it out of the graph: use mg.exp, mg.log … "
+            "in place of math.exp, math.log …, or .data where only the number is wanted and no derivative"
         )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:

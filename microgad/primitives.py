@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -50,10 +51,10 @@ def _as_number(question: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
 
 # fmt: off
 identity = elementwise("identity", lambda x: x, (1.0,), label="=", text="{}", latex="{}")
-greater = elementwise("greater", lambda a, b: 1.0 if a > b else 0.0, (0.0, 0.0), lambda a, b: _as_number(np.greater, a, b),
-                      label=">", text="[{} > {}]", latex=r"\left[{} > {}\right]")
-equal = elementwise("equal", lambda a, b: 1.0 if a == b else 0.0, (0.0, 0.0), lambda a, b: _as_number(np.equal, a, b),
-                    label="=", text="[{} == {}]", latex=r"\left[{} = {}\right]")
+greater = elementwise("greater", lambda a, b: 1.0 if a > b else 0.0, (0.0, 0.0),
+                      lambda a, b: _as_number(np.greater, a, b), label=">", text="[{} > {}]", latex=r"\left[{} > {}\right]")
+equal = elementwise("equal", lambda a, b: 1.0 if a == b else 0.0, (0.0, 0.0),
+                    lambda a, b: _as_number(np.equal, a, b), label="=", text="[{} == {}]", latex=r"\left[{} = {}\right]")
 where: Primitive = elementwise("where", lambda c, a, b: a if c else b, (0.0, lambda y, c, a, b: where(c, 1.0, 0.0),
                                                                        lambda y, c, a, b: where(c, 0.0, 1.0)), np.where)
 neg = elementwise("neg", lambda x: -x, (-1.0,), np.negative, text="-{}", latex="-{}")

@@ -274,7 +274,7 @@ def _spread_at_once(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     return _filled(_kept(g, x, axis, keepdims) if axis is not None else g, x.shape)
 
 
-def _mean(x: Any, axis: Any, keepdims: bool) -> Any:
+def _mean(x: Any, axis: Any, keepdims: Any) -> Any:
     return np.add.reduce(x, axis=axis, keepdims=keepdims) / count(x, axis)
 
 

@@ -59,7 +59,7 @@ def _operator(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
             needs = self.requires_grad
         else:
             return _by_table(row, self, other)
-        if silent or watchers:
+        if silent or watchers or type(self) is not Tensor:
             return row(self, other)
         try:
             data = rule(self._data, data)
@@ -230,7 +230,7 @@ class Tensor(Arithmetic, rank=1):
 
     def relu(self) -> Any:
         """``relu(self)``, as a new node."""
-        if silent or watchers:
+        if silent or watchers or type(self) is not Tensor:
             return primitives.relu(self)
         out = _new(Tensor)
         out._data, out.prim, out.a, out.b = np.maximum(self._data, 0.0), primitives.relu, self, EMPTY

@@ -31,7 +31,7 @@ def test_public_names_exist_and_are_described(name):
 
 
 def test_public_functions_have_an_example():
-    public = [getattr(mg, name) for name in mg.__all__] + [mg.viz.draw]
+    public = [getattr(mg, name) for name in mg.__all__] + [mg.viz.draw, mg.viz.shapes, mg.nn.linear]
     assert all(">>>" in thing.__doc__ for thing in public if callable(thing))
 
 

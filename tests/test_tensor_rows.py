@@ -756,6 +756,9 @@ def test_float32_stays_float32(case):
     for x, second in zip(point, found if len(point) > 1 else (found,), strict=True):
         exactly_like(second, x)
         assert second.dtype == single
+    traced = mg.jvp(case, of, way)[1]
+    assert type(traced) is Value or traced.dtype == out.dtype
+    assert all(node.dtype == single for node in mg.grad(case.summed, tuple(range(len(of))))(*of))
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if len(case.shapes) > 1], ids=attrgetter("id"))
