@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import undefined_derivative
-from .node import Node
+from .node import Node, as_arrays
 from .order import dependents
 from .structural import broadcast_to, shape
 
@@ -30,7 +30,9 @@ def push(order: Sequence[Any], tangents: Mapping[Node, Any], trace: bool = False
                         local = rule if type(rule) is float else rule(out, *args)
                         part = found[x] if local is rule and local == 1.0 else found[x] * local
                 except (ValueError, ArithmeticError) as error:
-                    raise undefined_derivative(node, x, error) from None
+                    if row.vjp or type(node._data) is float:
+                        raise undefined_derivative(node, x, error) from None
+                    part = found[x] * as_arrays(rule, out, args)
                 total = part if total is None else total + part
         if type(node._data) is not float and shape(total) != shape(node):
             total = broadcast_to.given(to=shape(node))(total)

@@ -15,6 +15,11 @@ from .structural import fitted
 hooks: dict[Any, list[Any]] = {}  # by node, what `backward` calls with its gradient, in order: see hooks.py
 
 
+def as_arrays(rule: Any, out: Any, args: Any) -> Any:
+    """A partial where a plain number stands beside arrays, and has what IEEE says of arrays: 1 / 0 is inf."""
+    return rule(out, *(np.asarray(x) if type(x) is float else x for x in args))
+
+
 class Node:
     """One value of a graph: a primitive, its operands, and what came out. ONE object for the collector."""
 
@@ -83,7 +88,9 @@ class Node:
                     rule = row.partials[i]
                     local = rule if type(rule) is float else rule(out, *args)
             except (ValueError, ArithmeticError) as error:
-                raise undefined_derivative(self, x, error) from None
+                if row.vjp or not arrays:
+                    raise undefined_derivative(self, x, error) from None
+                local = as_arrays(rule, out, args)
             # upstream * local, without the nodes that a 1 would leave in a trace; a constant 0 lets nothing through
             if rule is None:
                 pass

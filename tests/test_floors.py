@@ -130,4 +130,4 @@ def test_viz_does_not_know_nn():
 
 def test_the_engine_reads_in_one_sitting():
     files = ("primitive", "primitives", "node", "value", "autodiff", "order")
-    assert sum(len((ROOT / f"microgad/{name}.py").read_text().splitlines()) for name in files) < 650
+    assert sum(len((ROOT / f"microgad/{name}.py").read_text().splitlines()) for name in files) < 700

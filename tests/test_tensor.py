@@ -1812,3 +1812,19 @@ def test_every_public_method_is_documented():
     for name, method in vars(Tensor).items():
         if not name.startswith("_") and (callable(method) or isinstance(method, property)):
             assert inspect.getdoc(getattr(Tensor, name)), name
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero", "ignore:invalid value")
+@pytest.mark.parametrize(
+    ("f", "want"),
+    [
+        (lambda x: x / 0.0, [math.inf, math.inf]),
+        (lambda x: (-1.5) ** x, [math.nan, math.nan]),
+        (lambda x: x * Value(3.0) / Value(0.0), [math.inf, math.inf]),
+    ],
+)
+def test_a_number_beside_a_tensor_has_what_ieee_says(f, want):
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    f(x).sum().backward()
+    np.testing.assert_array_equal(x.grad, want)
+    np.testing.assert_array_equal(mg.jvp(f, (x.data,), (np.ones(2),))[1], want)
