@@ -76,11 +76,9 @@ def formula(f: Node, wrt: Node | str | None = None) -> Formula:
 def of_numbers(order: Sequence[Node], on_paths: Set[Node], x: Node, what: str) -> None:
     """Raise where a Tensor lies between x and the result, whose derivative is no formula of numbers."""
     for node in order:
-        made_of_arrays = node is not x and node.prim is not None and node.prim.vjp
-        if node in on_paths and (type(node._data) is not float or made_of_arrays):
-            kind = "a Tensor" if type(node._data) is not float else "a number from a Tensor"
+        if node in on_paths and type(node._data) is not float:
             raise InputError(
-                f"{what} by {literal(spell(x))}: {literal(spell(node))} is {kind}, and only derivatives of Values by "
+                f"{what} by {literal(spell(x))}: {literal(spell(node))} is a Tensor, and only derivatives of Values by "
                 "Values are written as formulas: mg.backward_steps writes out each step, mg.grad computes derivatives"
             )
 

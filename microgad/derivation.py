@@ -149,7 +149,8 @@ class _Derivation:
             if callable(rule):
                 rule = rule(stand_ins[node], *(stand_ins[y] if isinstance(y, Node) else y for y in operands))
             place = self.view.place(node, x, sum(y is x for y in operands[: i + 1]))
-            _, local, _ = next(edges)
+            _, local, contribution = next(edges)
+            local = contribution if local is None else local  # of a variable, whose rule is that of a whole array, too
             found.append(_Link(x, partial(self.names[node], self.names[x], place), collect(rule, names), local))
         return found
 

@@ -28,7 +28,7 @@ def topological_order(root: Any, token: object | None = None) -> list[Any]:
             if kind is number:
                 break
             if kind is tuple:
-                stack.extend((x,) for x in reversed(left) if type(x) is not number)
+                stack += [(x,) for x in left[::-1] if type(x) is not number]
                 break
             node = left
         # Back up, past every node whose operands are done.

@@ -190,7 +190,7 @@ def _refuse(node: Node, index: dict[Node, int], problem: str) -> NoReturn:
     raise InputError(literal(f"node {index[node]}, {spell(node)}, cannot be saved: {problem}")) from None
 
 
-def from_json(text: str | bytes) -> Node:
+def from_json(text: str | bytes) -> Value | Tensor:
     """The graph that `to_json` saved, as new Values and Tensors.
 
     The text may come from anyone: nothing in it is executed, and all of it is checked. Leaves are made as they are
@@ -242,7 +242,7 @@ def from_json(text: str | bytes) -> Node:
         fail('"nodes"', "it is empty, and a graph has at least its result")
     if type(root) is not int or not 0 <= root < len(entries):
         fail('"root"', f"it has to be the index of one of {len(entries):,} nodes, counted from 0, not {what(root)}")
-    nodes: list[Node] = []
+    nodes: list[Any] = []
     used = {root}
     entries.reverse()
     room = max(ROOM, len(text)) if version == ARRAYS else 0
@@ -252,14 +252,14 @@ def from_json(text: str | bytes) -> Node:
     for i in range(len(nodes)):
         if i not in used:
             fail(i, f"no other node uses it, and it is not the root, which is node {root}")
-    return nodes[root]
+    return nodes[root]  # type: ignore[no-any-return]
 
 
 NEEDED, ALLOWED = {"op", "operands", "data"}, {"name", "grad"}
 OF_TENSORS = {"shape", "dtype"}
 
 
-def _node(entry: Any, nodes: list[Node], used: set[int], room: int) -> Any:
+def _node(entry: Any, nodes: Sequence[Any], used: set[int], room: int) -> Any:
     """The node that an entry stands for; `nodes` are those before it, and `used` gets the indices of its operands.
 
     `room` is how many numbers an array may hold; it is 0 in version 1, which has no arrays.
@@ -294,7 +294,7 @@ def _node(entry: Any, nodes: list[Node], used: set[int], room: int) -> Any:
     if op is None and not operands and "params" not in entry:
         node = leaf(data) if tensor else Value(data)
     else:
-        row = _row(op, operands, entry.get("params"), i, room)
+        row = _row(op, operands, entry, i, room)
         node = _computed(row, operands, data, i)
     if tensor:
         needs = entry.get("requires_grad", False)
@@ -311,29 +311,30 @@ def _node(entry: Any, nodes: list[Node], used: set[int], room: int) -> Any:
     return node
 
 
-def _row(op: Any, operands: Sequence[Any], params: Any, i: int, room: int) -> Primitive:
+def _row(op: Any, operands: Sequence[Any], entry: Any, i: int, room: int) -> Primitive:
     """The row of an operation, with its parameters; an error if it does not take these operands."""
     if op is None:
         fail(i, f"a leaf, whose op is null, has no operands, not {len(operands)}")
-    rows = TABLE if params is None else ROWS
+    structural = "params" in entry
+    rows = ROWS if structural else TABLE
     row = rows.get(op) if type(op) is str else None
     if row is None:
-        if type(op) is str and room and params is None and op in ROWS:
+        if type(op) is str and room and not structural and op in ROWS:
             fail(i, f'the field "params" is missing, which {op} has')
         near = difflib.get_close_matches(op, rows, 1) if type(op) is str else []
         hint = f", did you mean {near[0]}?" if near else ""
         advice = "one made with mg.primitive has to be defined before a graph that uses it is loaded"
-        fail(i, f"there is no operation {what(op)} here{hint}", AGAIN if params is not None else advice)
+        fail(i, f"there is no operation {what(op)} here{hint}", AGAIN if structural else advice)
     takes = len(row.partials or row.vjp)
     if len(operands) != takes and not isinstance(row.vjp, Each):
         fail(i, f"{op} takes {takes} operand{'s' * (takes != 1)}, not {len(operands)}")
     if all(type(x) is float for x in operands):
         fail(i, f"none of the operands of {op} is a node: what is computed from numbers alone is a leaf")
-    if params is None:
+    if not structural:
         return row
     reads = readers(row.name)
-    check(params, f"node {i}, params", set(reads))
-    given = {key: reader(params[key], i, key, room) for key, reader in reads.items()}
+    check(entry["params"], f"node {i}, params", set(reads))
+    given = {key: reader(entry["params"][key], i, key, room) for key, reader in reads.items()}
     return row.given(**given) if given else row
 
 

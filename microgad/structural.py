@@ -271,7 +271,7 @@ def count(x: Any, axis: Any) -> int:
 
 
 def _spread_at_once(g: Any, y: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    return _filled(_kept(g, x, axis, keepdims) if axis is not None else g, x.shape)
+    return _filled(_kept(g, x, axis, keepdims) if axis is not None else g, () if type(x) is float else x.shape)
 
 
 def _mean(x: Any, axis: Any, keepdims: Any) -> Any:

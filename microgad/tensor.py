@@ -144,8 +144,8 @@ class Tensor(Arithmetic, rank=1):
     @staticmethod
     def settle(node: Any) -> None:
         """Say whether a new node needs a gradient: if one of its operands does."""
-        node.requires_grad = False
-        for x in node.operands:
+        node.requires_grad, a, b = False, node.a, node.b
+        for x in a if type(a) is tuple else (a, b):  # EMPTY and numbers are floats
             if type(x) is not float and x.requires_grad:
                 node.requires_grad = True
                 break

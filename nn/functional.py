@@ -39,20 +39,21 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     if type(x) is not Tensor or type(weight) is not Tensor:
         x, weight = operand(x, "linear"), operand(weight, "the weight of linear")
     of, by = shape(x), shape(weight)
-    if len(by) != 2 or not of or of[-1] != by[1]:
+    if len(by) != 2 or of[-1:] != by[1:]:
         raise ShapeError(
             f"linear of {spell(x)}, of shape {of}, and the weight {spell(weight)}, of shape {by}: it "
             "needs inputs of (..., n) and a weight of (m, n)"
         )
     if bias is None:
         return rows.matmul(x, rows.transpose.given(axes=(1, 0))(weight))
-    bias = operand(bias, "the bias of linear")
+    if type(bias) is not Tensor:
+        bias = operand(bias, "the bias of linear")
     if shape(bias) != by[:1]:
         raise ShapeError(
             f"linear with the weight {spell(weight)}, of shape {by}, and the bias {spell(bias)}, of shape "
             f"{shape(bias)}: it needs one number for each row of the weight"
         )
-    return rows.linear(x, weight, bias)
+    return rows.linear.bind(Tensor, (x, weight, bias)) if type(x) is Tensor else rows.linear(x, weight, bias)
 
 
 def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Any:

@@ -238,6 +238,20 @@ def test_derivatives_of_values_beside_arrays_are():
     assert lines[-1].startswith("simplified: ∂f/∂v = 2 * ")
 
 
+def test_inside_a_function_that_is_being_differentiated():
+    seen = []
+
+    def f(z):
+        out = z * z
+        seen.extend(
+            [str(mg.derive(out, "v")).splitlines()[-1], mg.formula(out, "v"), str(list(mg.backward_steps(out))[-1])]
+        )
+        return out
+
+    assert mg.grad(f)(v).data == 4.0
+    assert seen == ["simplified: ∂f/∂v = 2 * v", "2 * v", "∂f/∂v = ∂f/∂v1 = 4"]
+
+
 def test_large_formulas_are_refused():
     z = x
     for _ in range(400):

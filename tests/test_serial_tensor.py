@@ -196,6 +196,7 @@ def test_the_stored_bits_are_kept_where_they_agree(f, good, bad):
 def test_sums_in_another_order_agree():
     """A view of memory in another order adds up in another order than the array that is read."""
     numbers = np.random.default_rng(0).normal(size=(60, 90)) * 1e6
+    numbers -= numbers.mean(axis=1, keepdims=True)  # which leaves nothing but rounding of their sums
     x = Tensor(numbers)
     for f in (x.T.sum(axis=0), mg.log_softmax(x.T * 1e-5, axis=0), x.T @ numbers[:, :2], x.T.mean()):
         there_and_back(f)
@@ -334,7 +335,7 @@ PARAMS = '{"axis": [0], "keepdims": false}'
         ('"params": {"axis": [0], "keepdims": false}, ', "", r'the field "params" is missing, which sum has'),
         ('"op": null', '"op": null, "params": {}', r"a leaf, whose op is null, has no operands, not 0"),
         (PARAMS, "[]", r"node 1, params: it has to be an object, not a list"),
-        (PARAMS, "null", r'node 1: the field "params" is missing'),
+        (PARAMS, "null", r"node 1, params: it has to be an object, not null"),
         (PARAMS, '{"axis": [0]}', r'node 1, params: the field "keepdims" is missing'),
         (PARAMS, '{"axis": [0], "keepdims": false, "out": 1}', r'there is no field "out"'),
         (PARAMS, '{"axis": [0], "axis": [0], "keepdims": false}', r'"axis" stands there twice'),
@@ -420,6 +421,7 @@ INDEX = "has to be made of integers, slices, null, .* and arrays of them"
         ("stack", {"axis": -1}, r'"axis" has to be an axis counted from 0, not -1'),
         ("sum_to", {"to": [1, 2]}, r"sum_to cannot be computed"),
         ("neg", {}, r'no operation "neg" here'),
+        ("neg", None, r'no operation "neg" here'),
     ],
 )
 def test_parameters_that_do_not_fit(op, params, message):
@@ -448,6 +450,14 @@ def test_parameters_that_do_not_fit(op, params, message):
         ((X, V, tensor([], 1.0, "matmul", [0, 1], params={})), r"matmul does not take operands of shape \(2,\) and"),
         ((X, tensor([3], [1.0] * 3), tensor([3], [1.0] * 3, "add", [0, 1])), r"add does not take operands of shape"),
         ((X, tensor([1], [0.0]), tensor([3], [0.0] * 3, "concatenate", [0, 1])), r'the field "params" is missing'),
+        (
+            (
+                tensor([1, 2], [[1.0, 2.0]]),
+                tensor([2, 1], [[3.0], [4.0]]),
+                tensor([], -11.0, "nll", [0, 1], params={"reduction": "sum"}),
+            ),
+            r"nll does not take operands of shape \(1, 2\)",
+        ),
         ((tensor([2], [1e300, 0.0], dtype="float32"),), r'node 0: "data" has a number too large for float32'),
     ],
 )
@@ -496,7 +506,7 @@ def test_no_text_makes_an_array_larger_than_itself(name):
         from_json(text)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert most < 12_000_000  # 9 million numbers would be 72
+    assert most < (12_000_000 if name == "a million" else 5_000_000)  # 9 million numbers would be 72
 
 
 def test_what_other_programs_may_write_is_read():

@@ -186,11 +186,30 @@ def test_lines(f, forward, backward):
     assert lines[0 if f.size == 1 else 1] == backward
 
 
+def test_an_operand_that_stands_twice_in_a_product():
+    lines = text(mg.backward_steps((A @ A).sum())).splitlines()[1:]
+    assert lines == [
+        "∂f/∂A, part 1 of 2: ∂f/∂v1 Aᵀ = [[3, 7], [3, 7]]",
+        "∂f/∂A, part 2 of 2: Aᵀ ∂f/∂v1 = [[4, 4], [6, 6]], in all [[7, 11], [9, 13]]",
+    ]
+
+
+def test_a_leaf_that_was_asked_for_a_gradient_later():
+    """What was computed of it before sends none: its uses are not counted, nor those of what lies above."""
+    w, x = Tensor([1.0, 2.0], True, name="w"), Tensor([3.0, 4.0], name="x")
+    f = (w * x * (x * 2.0)).sum()
+    x.requires_grad = True
+    same_as_backward(f)
+    assert text(mg.backward_steps(f)).splitlines()[-1].startswith("∂f/∂x = ∂f/∂v1 ⊙ ∂v1/∂x = ")
+
+
 def test_names_that_are_no_words():
     w = Tensor([[1.0, 2.0]], True, name="a b")
     f = (w @ Tensor([[1.0], [2.0]], name="w[0]")).sum()
     assert "v1 = (a b) @ w[0] = [[1, 2]] @ [[1], [2]] = [[5]]" in text(mg.forward_steps(f)).splitlines()
     assert text(mg.backward_steps(f)).endswith("∂f/∂(a b) = ∂f/∂v1 (w[0])ᵀ = [[1, 2]]")
+    layer = mg.nn.linear(Tensor([[3.0, 4.0]], True, name="x"), w, Tensor([0.0], name="n"))
+    assert text(mg.backward_steps(layer)).splitlines()[0] == "∂f/∂x = ∂f/∂f (a b) = [[1, 2]]"
     g = (Tensor([[1.0], [2.0]], name="G") @ w).sum()  # G and Y and n stand for something else where a row says them
     assert text(mg.backward_steps(g)).endswith("∂f/∂(a b) = Gᵀ ∂f/∂v1 = [[3, 3]]")
     h = mg.softmax(Tensor([[1.0]], True, name="Y")).mean()
@@ -402,10 +421,18 @@ def test_numbers_that_cancel_agree_as_what_they_are_made_of():
     assert agree(np.array(1.0), np.array(1.0 + 1e-3), f)
     assert not agree(np.array(1.0), np.array(1.0 + 1e-3))
     assert not agree(np.array(1.0), np.array(3.0), f)
+    difference = Tensor([1e8]) - Tensor([1e8 - 1.0])  # is exact
+    assert not agree(np.array([1.0]), np.array([1.0 + 1e-6]), difference)
     with np.errstate(all="ignore"):
         g = (Tensor([[np.inf, 1.0], [2.0, 3.0]])).sum(axis=1)
     assert agree(np.array([np.inf, 5.0]), np.array([np.inf, 5.0 + 1e-12]), g)
     assert not agree(np.array([np.inf, 5.0]), np.array([np.inf, 5.1]), g)
+
+
+def test_an_infinity_that_is_not_in_the_result_hides_nothing():
+    f = Tensor([[-np.inf, 1.0]]).max(axis=1)
+    assert agree(np.array([1.0]), np.array([1.0 + 1e-12]), f)
+    assert not agree(np.array([1.0]), np.array([2.0]), f)
 
 
 def test_every_row_is_known_to_the_steps():
