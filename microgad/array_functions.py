@@ -23,7 +23,8 @@ def as_array(x: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
         alone = isinstance(x, Node) and type(x._data) is not float
         joined = "use it as it is" if alone else "join Values and Tensors with mg.stack"
         raise GraphCutError(
-            f"an array of {_said(x)} would cut the graph: {joined}, or take .data or .detach() for the numbers alone"
+            f"an array of {_said(x)} would cut the graph: {joined}, or take .data, of a Tensor also .detach(), for the "
+            "numbers alone"
         )
     if isinstance(x, np.ma.MaskedArray):
         raise InputError("a Tensor has no mask, as this masked array has: fill it first, as in x.filled(0.0)")

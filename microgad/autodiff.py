@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from .errors import ShapeError, spell
 from .node import Node
 from .order import topological_order
@@ -24,7 +26,11 @@ def adjoints(root: Node) -> dict[Node, Any]:
     6.0
     """
     order = topological_order(one_number(root, "adjoints"))
-    return pull(order, trace=any(node.prim is OPEN for node in order))  # inside a derivative, as nodes
+    found = pull(order, trace=any(node.prim is OPEN for node in order))  # inside a derivative, as nodes
+    for x in found.values():
+        if isinstance(x, np.ndarray):  # several nodes may have the same
+            x.flags.writeable = False
+    return found
 
 
 def one_number(x: Any, what: str) -> Node:

@@ -17,6 +17,7 @@ from .errors import GraphCutError, InputError, shown
 from .node import Node
 from .operators import OF_UFUNC, as_float
 from .primitive import Primitive, elementwise
+from .structural import ROWS
 
 _TAKEN = ("max", "min", "swish")  # other spellings of rows
 
@@ -83,7 +84,7 @@ def primitive(
     plain = isinstance(name, str) and name.isidentifier() and name == unicodedata.normalize("NFKC", name)
     if not plain or keyword.iskeyword(name):
         raise InputError(f"the name of a primitive is an identifier, not {shown(name)}")
-    if name in vars(primitives) or name in _TAKEN:
+    if name in vars(primitives) or name in ROWS or name in _TAKEN:
         raise InputError(f"{name} is a row of microgad's own: choose another name")
     rules = tuple(partials) if isinstance(partials, Sequence) else (partials,)
     if not rules:

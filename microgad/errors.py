@@ -126,7 +126,9 @@ def misfit(row: Any, operands: Sequence[Any], data: Sequence[Any], error: Except
         return InputError(f"{says}: it is of numbers, not of dtype {strange[0]}")
     if str(error) == NOT_REAL:
         return InputError(f"{says}: {error}")
-    if row.partials and not isinstance(error, ArithmeticError):
+    if isinstance(error, ArithmeticError):  # which np.errstate may ask for
+        return DomainError(f"{says}: {error}" + (f"; it needs {row.domain}" if row.domain and row.partials else ""))
+    if row.partials:
         shapes = [getattr(y, "shape", ()) for y in data]
         longest = max(map(len, shapes))
         padded = [(1,) * (longest - len(shape)) + shape for shape in shapes]

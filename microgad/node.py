@@ -181,10 +181,14 @@ class Node:
             args: list[Any] = [x if type(x) is float else x._data for x in operands]
             for x, arg, rule in zip(operands, args, quick):  # noqa: B905, which costs a tenth of a microsecond
                 if type(x) is not float and x.requires_grad:
-                    contribution = rule(g, data, *args, **params)
+                    try:
+                        contribution = rule(g, data, *args, **params)
+                    except ArithmeticError as error:  # which np.errstate may ask for
+                        raise undefined_derivative(node, x, error) from None
                     if type(arg) is float or contribution.shape != arg.shape or contribution.dtype is not arg.dtype:
                         contribution = fitted(contribution, x)
                     x.mark = contribution if x.mark is token else x.mark + contribution
+        g = contribution = None  # so that only the marks hold what has arrived: see `collect` of a Tensor
         for leaf, total in [(leaf, leaf.collect(leaf.mark)) for leaf in leaves]:
             leaf.grad = total
 

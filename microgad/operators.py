@@ -206,6 +206,15 @@ class Arithmetic(Node, rank=-1):
     by_row: ClassVar = {"__add__": _add, "__mul__": _mul, "relu": _function(rows.relu)}
     spelled_out: ClassVar = {"__add__": __add__, "__mul__": __mul__, "relu": relu}
 
+    @property
+    def label(self) -> str:
+        """Micrograd's word for the name, and like there the empty string where there is none."""
+        return self.name or ""
+
+    @label.setter
+    def label(self, name: str | None) -> None:
+        self.name = name
+
     def __radd__(self, other: object) -> Any:
         return self if isinstance(other, (int, float)) and other == 0 else self._radd(other)  # sum() starts from 0
 

@@ -62,7 +62,8 @@ class Primitive:
         for x in operands:
             if type(x) is not float:
                 floats, rank = False, ranks.get(type(x), -1)
-                numbers = numbers and isinstance(x, (float, int))
+                # A number of NumPy's is an array: it has inf and nan where a float of Python's has an error.
+                numbers = numbers and isinstance(x, (float, int)) and not isinstance(x, np.generic)
                 arrays = arrays or (rank < 0 and isinstance(x, np.ndarray) and x.ndim > 0)
                 if rank > top:
                     kind, top = type(x), rank
@@ -94,12 +95,14 @@ class Primitive:
         node.prim = self
         node.a, node.b = slots if len(slots) == 2 else (slots[0] if len(slots) == 1 else slots, EMPTY)
         node.grad = node.mark = node.name = None
-        if silent and get_ident() in silent:
-            node.prim, node.a, node.b = None, EMPTY, EMPTY
-        if type(node._data) is not float:
-            kind.settle(node)
         for watcher in watchers:
             watcher.born(node)
+        if silent and get_ident() in silent:
+            node.prim, node.a, node.b = None, EMPTY, EMPTY
+            if type(node._data) is not float and (self.vjp or any(node._data is x for x in data)):
+                node._data = np.array(node._data)  # a leaf, whose data can be set, and no view of another's
+        if type(node._data) is not float:
+            kind.settle(node)
         return node
 
     def on_floats(self, data: Sequence[float], operands: Sequence[Any]) -> float:

@@ -52,16 +52,23 @@ def _as_number(question: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
 # fmt: off
 identity = elementwise("identity", lambda x: x, (1.0,), label="=", text="{}", latex="{}")
 greater = elementwise("greater", lambda a, b: 1.0 if a > b else 0.0, (0.0, 0.0),
-                      lambda a, b: _as_number(np.greater, a, b), label=">", text="[{} > {}]", latex=r"\left[{} > {}\right]")
+                      lambda a, b: _as_number(np.greater, a, b),
+                      label=">", text="[{} > {}]", latex=r"\left[{} > {}\right]")
 equal = elementwise("equal", lambda a, b: 1.0 if a == b else 0.0, (0.0, 0.0),
-                    lambda a, b: _as_number(np.equal, a, b), label="=", text="[{} == {}]", latex=r"\left[{} = {}\right]")
+                    lambda a, b: _as_number(np.equal, a, b),
+                    label="=", text="[{} == {}]", latex=r"\left[{} = {}\right]")
 where: Primitive = elementwise("where", lambda c, a, b: a if c else b, (0.0, lambda y, c, a, b: where(c, 1.0, 0.0),
                                                                        lambda y, c, a, b: where(c, 0.0, 1.0)), np.where)
 neg = elementwise("neg", lambda x: -x, (-1.0,), np.negative, text="-{}", latex="-{}")
-add = elementwise("add", lambda a, b: a + b, (1.0, 1.0), np.add, label="+", text="{} + {}", latex="{} + {}")
-sub = elementwise("sub", lambda a, b: a - b, (1.0, -1.0), np.subtract, label="−", text="{} - {}", latex="{} - {}")
+# `quick` is the chain rule of the rows that networks are made of, spelled out for arrays; a test holds it to the
+# partials bit for bit.
+add = elementwise("add", lambda a, b: a + b, (1.0, 1.0), np.add, label="+", text="{} + {}", latex="{} + {}",
+                  quick=(lambda g, y, a, b: g, lambda g, y, a, b: g))
+sub = elementwise("sub", lambda a, b: a - b, (1.0, -1.0), np.subtract, label="−", text="{} - {}", latex="{} - {}",
+                  quick=(lambda g, y, a, b: g, lambda g, y, a, b: -g))
 mul = elementwise("mul", lambda a, b: a * b, (lambda y, a, b: b, lambda y, a, b: a), np.multiply,
-                  label="×", text="{} * {}", latex=r"{} \cdot {}")
+                  label="×", text="{} * {}", latex=r"{} \cdot {}",
+                  quick=(lambda g, y, a, b: g * b, lambda g, y, a, b: g * a))
 div = elementwise("div", lambda a, b: a / b, (lambda y, a, b: 1.0 / b, lambda y, a, b: -y / b), np.divide,
                   label="/", text="{} / {}", latex=r"\frac{{{}}}{{{}}}", domain="a divisor other than 0")
 # A base of 0 gives way where 0 ** -1 or log(0) would only meet a factor 0. A plain exponent is no data: it may be seen.
@@ -74,7 +81,7 @@ log: Primitive = elementwise("log", math.log, (lambda y, x: 1.0 / x,), np.log, l
                            domain="a number > 0")
 tanh = elementwise("tanh", math.tanh, (lambda y, x: 1.0 - y * y,), np.tanh, latex=r"\tanh\left({}\right)")
 relu = elementwise("relu", lambda x: 0.0 if x <= 0.0 else x, (lambda y, x: greater(x, 0.0),),  # relu(nan) is nan
-                   lambda x: np.maximum(x, 0.0))
+                   lambda x: np.maximum(x, 0.0), quick=(lambda g, y, x: g * (x > 0.0),))
 maximum = elementwise("maximum", lambda a, b: a if a > b or a != a else b,
                       (lambda y, a, b: greater(a, b) + 0.5 * equal(a, b),
                        lambda y, a, b: greater(b, a) + 0.5 * equal(b, a)), np.maximum,
@@ -114,14 +121,5 @@ elu: Primitive = elementwise("elu", lambda x, alpha: x if x > 0.0 else alpha * m
                    lambda y, x, alpha: where(greater(x, 0.0), 0.0, elu(x, 1.0))),
                   lambda x, alpha: np.where(np.greater(x, 0.0), x, alpha * np.expm1(np.minimum(x, 0.0))))
 # fmt: on
-
-# What a network spends its time on, spelled out for arrays; a test holds it to the partials bit for bit.
-for _row, _quick in (
-    (add, (lambda g, y, a, b: g, lambda g, y, a, b: g)),
-    (sub, (lambda g, y, a, b: g, lambda g, y, a, b: -g)),
-    (mul, (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)),
-    (relu, (lambda g, y, x: g * (x > 0.0),)),
-):
-    object.__setattr__(_row, "quick", _quick)
 
 TABLE: dict[str, Primitive] = {row.name: row for row in list(vars().values()) if isinstance(row, Primitive)}

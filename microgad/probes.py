@@ -23,7 +23,7 @@ from .primitives import identity
 from .structural import item
 from .tensor import Tensor
 from .transforms import grad
-from .trees import tree_flatten, tree_map, tree_unflatten
+from .trees import tree_flatten, tree_map, trees_of
 from .value import Value
 
 EACH = 32  # numbers, of which each is checked, and each pair
@@ -99,11 +99,7 @@ class Probes:
 
     def trees(self, leaves: Sequence[Any]) -> list[Any]:
         """Leaves as the arguments that they are of."""
-        rest, made = list(leaves), []
-        for structure in self.structures:
-            made.append(tree_unflatten(structure, rest[: structure.count]))
-            rest = rest[structure.count :]
-        return made
+        return trees_of(self.structures, leaves)
 
     def leaves(self, vector: Vector) -> list[Any]:
         """A vector as the numbers and arrays of the arguments."""

@@ -18,6 +18,9 @@ class _NoGrad(ContextDecorator):
     def __init__(self) -> None:
         self._entered: list[Any] = []
 
+    def _recreate_cm(self) -> _NoGrad:  # one for each call of a decorated function, also from several threads
+        return _NoGrad()
+
     def __enter__(self) -> None:
         context = _silence()
         context.__enter__()

@@ -221,8 +221,7 @@ matmul: Primitive = row(
 
 def _affine(x: Any, weight: Any, bias: Any) -> Any:
     out = np.matmul(x, weight.T)
-    out += bias  # in place: a layer keeps one array, not two
-    return out
+    return np.add(out, bias, out=out if out.ndim and bias.dtype == out.dtype else None)  # a layer keeps one array
 
 
 def _to_weight(g: Any, y: Any, x: Any, weight: Any, bias: Any) -> Any:
@@ -241,7 +240,7 @@ linear: Primitive = row(
     quick=(
         lambda g, y, x, weight, bias: g @ weight,
         lambda g, y, x, weight, bias: g.T @ x if x.ndim == 2 else _to_weight(g, y, x, weight, bias),
-        lambda g, y, x, weight, bias: g if g.ndim != 2 else np.add.reduce(g, 0),
+        lambda g, y, x, weight, bias: g if g.ndim != 2 else np.add.reduce(g, 0),  # as `fitted` would, in half its time
     ),
     text="{} @ {}.T + {}",
     latex=r"{} \, {{{}}}^{{\top}} + {}",

@@ -151,15 +151,6 @@ class Tensor(Arithmetic, rank=1):
                 break
 
     @property
-    def label(self) -> str:
-        """Another word for the name; the empty string where there is none."""
-        return self.name or ""
-
-    @label.setter
-    def label(self, name: str | None) -> None:
-        self.name = name
-
-    @property
     def data(self) -> np.ndarray[Any, Any]:
         """The numbers. Those of a leaf can be set, also in place; those of a computed tensor are read-only."""
         if self.prim is None:
@@ -432,7 +423,7 @@ class Tensor(Arithmetic, rank=1):
         """What `grad` becomes with what a backward pass brought: an array that no other node has."""
         self.mark = None
         if self.grad is None:
-            shared = type(gradient) is not np.ndarray or gradient.base is not None or sys.getrefcount(gradient) > 3
+            shared = type(gradient) is not np.ndarray or gradient.base is not None or sys.getrefcount(gradient) > _ALONE
             return np.array(gradient) if shared else gradient
         held = self.grad
         if type(held) is not np.ndarray or held.dtype.kind != "f":  # set by hand
@@ -506,3 +497,17 @@ def _index(k: Any) -> Any:
         return operator.index(k)
     except TypeError:
         raise InputError(f"an index is a whole number, a slice or an array of them, not {shown(k)}") from None
+
+
+class _Counting(Tensor):
+    __slots__ = ()
+
+    def collect(self, gradient: Any) -> Any:
+        """How many references a gradient has that belongs to nobody else; versions of Python differ."""
+        self.mark = None
+        return sys.getrefcount(gradient)
+
+
+_probe = _Counting(np.zeros(1), True)
+primitives.neg.bind(Tensor, (_probe,)).flow_back(np.ones(1))
+_ALONE = _probe.grad

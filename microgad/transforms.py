@@ -24,10 +24,9 @@ from .recording import recording, silenced
 from .structural import OPEN, cast, dtype, item, reshape, shape
 from .structural import index as index_of
 from .tensor import Tensor
-from .trees import ONE, Structure, same_structure, tree_flatten, tree_leaves, tree_map, tree_unflatten
+from .trees import ONE, Structure, same_structure, tree_flatten, tree_leaves, tree_map, tree_unflatten, trees_of
 from .value import Value
 
-MAX_AXES = 64  # of a NumPy array
 MAX_AXES = 64  # of a NumPy array
 
 
@@ -40,7 +39,7 @@ class _Outside:
         """Refuse a gradient, which would be a plain number, and cut what is computed with it out of the derivative."""
         raise GraphCutError(
             "backward() inside a function that is being differentiated leaves plain numbers in .grad, of which the "
-            "derivative would know nothing: use mg.grad inside, or take .detach() or .data where a constant is meant"
+            "derivative would know nothing: use mg.grad inside, or take .data where a constant is meant"
         )
 
 
@@ -90,11 +89,7 @@ class Run:
 
     def trees(self, leaves: Sequence[Any]) -> list[Any]:
         """Something for each variable, in the structures of the arguments."""
-        rest, made = list(leaves), []
-        for structure in self.structures:
-            made.append(tree_unflatten(structure, rest[: structure.count]))
-            rest = rest[structure.count :]
-        return made
+        return trees_of(self.structures, leaves)
 
     def _returned(self, out: Any, what: str, has_aux: bool) -> None:
         """Take note of what the function gave."""

@@ -146,6 +146,15 @@ def tree_unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
     return structure.fold(listed, _made)
 
 
+def trees_of(structures: Sequence[Structure], leaves: Sequence[Any]) -> list[Any]:
+    """Several trees, from the leaves of all of them."""
+    rest, made = list(leaves), []
+    for structure in structures:
+        made.append(tree_unflatten(structure, rest[: structure.count]))
+        rest = rest[structure.count :]
+    return made
+
+
 def tree_structure(tree: Any) -> Structure:
     """The structure of a tree: trees that differ in their leaves alone have the same.
 

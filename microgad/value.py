@@ -43,15 +43,6 @@ class Value(Arithmetic, rank=0):
         self.grad = self.mark = self.prim = None
 
     @property
-    def label(self) -> str:
-        """Micrograd's word for the name, and like there the empty string where there is none."""
-        return self.name or ""
-
-    @label.setter
-    def label(self, name: str | None) -> None:
-        self.name = name
-
-    @property
     def data(self) -> float:
         """The number; that of a leaf can be set."""
         return self._data  # type: ignore[no-any-return]

@@ -595,9 +595,11 @@ def test_numbers_that_are_not_floats(call, want):
         assert call() == want
 
 
-def test_a_numpy_number_in_a_message_is_a_number():
+def test_a_number_of_numpy_is_an_array():
+    with pytest.warns(RuntimeWarning, match="invalid value"):
+        assert math.isnan(mg.sqrt(np.float64(-1.0)))
     with pytest.raises(DomainError, match=r"^sqrt\(-1\.0\) is undefined: "):
-        mg.sqrt(np.float64(-1.0))
+        mg.sqrt(Value(np.float64(-1.0)))
 
 
 # ---- NumPy's functions on Values

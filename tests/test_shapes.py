@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from test_viz import HOSTILE, luminance, picture, run_without_renderers, shown
 
 import microgad as mg
-from microgad import Tensor, Value, viz
+from microgad import Tensor, Value, primitives, viz
 from microgad.errors import GraphSizeError, InputError, MicrogadError, RenderError
 from microgad.naming import literal
 from microgad.order import topological_order
@@ -472,7 +472,8 @@ EACH = each_row()
 
 
 def test_every_row_is_tried():
-    assert set(EACH) >= set(ROWS) | {row.name for row in TABLE.values()}
+    own = {row.name for row in TABLE.values() if row.name in vars(primitives)}
+    assert set(EACH) >= set(ROWS) | own
 
 
 @pytest.mark.parametrize("f", EACH.values(), ids=EACH)
