@@ -19,10 +19,10 @@ def now(node: Node) -> Any:
     """What an operation gives on its operands as they are now: a number or array, or the exception that it raises."""
     row, operands = node.prim, node.operands
     assert row is not None
-    rule = row.on_floats if type(node._data) is float else row.on_arrays
+    rule = row.on_floats if type(node._value) is float else row.on_arrays
     try:
         with np.errstate(all="ignore"):
-            return rule([x if type(x) is float else x._data for x in operands], operands)
+            return rule([x if type(x) is float else x._value for x in operands], operands)
     except Exception as error:  # an operation that somebody defined may raise anything
         return error
 
@@ -66,7 +66,7 @@ def added(node: Node) -> Any:
         return 0.0
     with np.errstate(all="ignore"):
         try:
-            sizes = [np.abs(x if type(x) is float else x._data) for x in node.operands]
+            sizes = [np.abs(x if type(x) is float else x._value) for x in node.operands]
             found = np.abs(row.array(*sizes, **row.params))
         except Exception:  # as in `now`
             return 0.0
@@ -76,9 +76,9 @@ def added(node: Node) -> Any:
 def outdated(order: Iterable[Node]) -> str | None:
     """What is wrong with the first node that its operands no longer give; None for a graph of one piece."""
     for node in order:
-        if node.prim is not None and not agree(node._data, given := now(node), node):
-            if type(node._data) is float:
-                found = f"is {node._data!r}, but its operands as they are now give {given}"
+        if node.prim is not None and not agree(node._value, given := now(node), node):
+            if type(node._value) is float:
+                found = f"is {node._value!r}, but its operands as they are now give {given}"
             else:
                 found = "holds other numbers than its operands as they are now give"
             return f"{spell(node)} {found}: data was set after it was computed, so compute it again"

@@ -76,7 +76,7 @@ def formula(f: Node, wrt: Node | str | None = None) -> Formula:
 def of_numbers(order: Sequence[Node], on_paths: Set[Node], x: Node, what: str) -> None:
     """Raise where a Tensor lies between x and the result, whose derivative is no formula of numbers."""
     for node in order:
-        if node in on_paths and type(node._data) is not float:
+        if node in on_paths and type(node._value) is not float:
             raise InputError(
                 f"{what} by {literal(spell(x))}: {literal(spell(node))} is a Tensor, and only derivatives of Values by "
                 "Values are written as formulas: mg.backward_steps writes out each step, mg.grad computes derivatives"
@@ -108,7 +108,7 @@ def collect(result: Any, written: Mapping[Node, Expr], own: Set[Node] = frozense
     done: dict[Node, Terms] = {node: _atom(expr) for node, expr in written.items()}
     for node in topological_order(result):
         if node not in done:
-            done[node] = _atom(numeral(node._data)) if node.prim is None else _terms(node, done, own)
+            done[node] = _atom(numeral(node._value)) if node.prim is None else _terms(node, done, own)
     return _sum(done[result])
 
 

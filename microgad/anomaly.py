@@ -63,21 +63,21 @@ class _Watcher:
 
     def born(self, node: Node) -> None:
         """Called with each new node."""
-        if self.thread == threading.get_ident() and not _finite(node._data):
-            given = at(node.operands, [getattr(x, "_data", x) for x in node.operands])
-            raise AnomalyError(f"{spell(node)} is {_first(node._data)}{given}")
+        if self.thread == threading.get_ident() and not _finite(node._value):
+            given = at(node.operands, [getattr(x, "_value", x) for x in node.operands])
+            raise AnomalyError(f"{spell(node)} is {_first(node._value)}{given}")
 
     def flowed(self, node: Node, upstream: Any, edges: list[tuple[Node, Any, Any]]) -> None:
         """Called with each step back from a node to its inputs; a leaf has none."""
         if self.thread != threading.get_ident():
             return
-        total = getattr(upstream, "_data", upstream)
+        total = getattr(upstream, "_value", upstream)
         if not _finite(total):
             raise AnomalyError(f"the gradient of {spell(node)} is {_first(total)}: so much came in, or adds up to that")
         for x, local, contribution in edges:
-            local_, flow = (getattr(part, "_data", part) for part in (local, contribution))
+            local_, flow = (getattr(part, "_value", part) for part in (local, contribution))
             if not _finite(flow):
-                at_ = f" = {x._data!r}" if not getattr(x._data, "ndim", 0) else ""
+                at_ = f" = {x._value!r}" if not getattr(x._value, "ndim", 0) else ""
                 how = f": upstream {total!r} times local derivative {local_!r}" if not getattr(flow, "ndim", 0) else ""
                 raise AnomalyError(
                     f"the gradient is {_first(flow)} where it flows from {spell(node)} to {spell(x)}{at_}{how}"

@@ -20,7 +20,7 @@ from .structural import shape
 def as_array(x: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
     """Numbers as an array of a tensor's own: float64, or float32 where they are that already."""
     if isinstance(x, Node) or (isinstance(x, (list, tuple)) and _has_node(x)):
-        alone = isinstance(x, Node) and type(x._data) is not float
+        alone = isinstance(x, Node) and type(x._value) is not float
         joined = "use it as it is" if alone else "join Values and Tensors with mg.stack"
         raise GraphCutError(
             f"an array of {_said(x)} would cut the graph: {joined}, or take .data, of a Tensor also .detach(), for the "
@@ -324,7 +324,7 @@ def log_softmax(x: Any, axis: Any = -1, temperature: Any = 1.0) -> Any:
 def _cooled(x: Any, temperature: Any) -> Any:
     x = operand(x, "softmax")
     if isinstance(temperature, Node):
-        if not isinstance(x, Node) and type(temperature._data) is float:
+        if not isinstance(x, Node) and type(temperature._value) is float:
             temperature = stack([temperature])[0]  # an array computes with Tensors
         return x / temperature
     try:

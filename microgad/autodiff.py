@@ -36,7 +36,7 @@ def adjoints(root: Node) -> dict[Node, Any]:
 def one_number(x: Any, what: str) -> Node:
     """`x` as a node to differentiate: of one number, and a plain one, which depends on nothing, as a Value."""
     node = x if isinstance(x, Node) else Value(x)
-    if type(node._data) is not float and node._data.size != 1:
+    if type(node._value) is not float and node._value.size != 1:
         raise ShapeError(
             f"{what}: the result, {spell(node)} of shape {shape(node)}, is not one number; take its .sum() or .mean(), "
             "or mg.jacobian for the derivative of each"

@@ -119,7 +119,7 @@ def _structural_faults(row: Primitive, args: Sequence[Any]) -> Iterator[str]:
     """What is wrong with a row on whole arrays whose derivatives are right."""
     nodes = [Value(x) if type(x) is float else Tensor(x, requires_grad=True) for x in args]
     node, rng = row(*nodes), np.random.default_rng(SEED)
-    y = node._data
+    y = node._value
     rounding = 1e-9 if np.asarray(y).dtype == np.float64 else 1e-5
     upstream = rng.normal(size=np.shape(y)) if np.ndim(y) else rng.normal()
     for i, (x, _, contribution) in enumerate(node.edges(upstream)):

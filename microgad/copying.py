@@ -47,8 +47,8 @@ def restore(node: Node, state: tuple[None, dict[str, Any]]) -> None:
         node.grad = np.array(node.grad)
     if node.prim is None:
         node.b = EMPTY
-        if isinstance(node._data, np.ndarray):
-            node._data = np.array(node._data)  # which may be changed in place
+        if isinstance(node._value, np.ndarray):
+            node._value = np.array(node._value)  # which may be changed in place
     elif node.b is not EMPTY and type(node.b) is float and not _takes_two(node):
         node.b = EMPTY
 
@@ -56,7 +56,7 @@ def restore(node: Node, state: tuple[None, dict[str, Any]]) -> None:
 def _takes_two(node: Node) -> bool:
     row: Any = node.prim
     if isinstance(row.vjp, Each):  # any number of operands: only `stack` keeps a plain number among them
-        return bool(row.name == "stack" and np.shape(node._data)[row.params["axis"]] == 2)
+        return bool(row.name == "stack" and np.shape(node._value)[row.params["axis"]] == 2)
     return len(row.partials or row.vjp) == 2
 
 

@@ -139,7 +139,7 @@ class _Derivation:
         assert node.prim is not None
         found = []
         edges = iter(node.edges(1.0, among=on_paths))
-        stand_ins = {x: Value(x._data) for x in (node, *node.inputs)}
+        stand_ins = {x: Value(x._value) for x in (node, *node.inputs)}
         names: dict[Node, Expr] = {stand_in: self.symbols[x] for x, stand_in in stand_ins.items()}
         operands = node.operands
         for i, x in enumerate(operands):

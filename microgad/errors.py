@@ -75,7 +75,7 @@ def spell(x: Any, depth: int = 2) -> str:
     if getattr(x, "name", None):
         return str(x.name)
     if prim is None:
-        return plain(getattr(x, "_data", x))
+        return plain(getattr(x, "_value", x))
     if depth == 0:
         return "…"
     return _fill(prim.text, [spell(operand, depth - 1) for operand in x.operands])
@@ -105,7 +105,7 @@ def undefined_derivative(node: Any, x: Any, error: Exception) -> DomainError:
     operands = node.operands
     named = f"{node.name} = " if node.name else ""
     expression = named + _fill(node.prim.text, [spell(operand) for operand in operands])
-    here = at(operands, [getattr(operand, "_data", operand) for operand in operands])
+    here = at(operands, [getattr(operand, "_value", operand) for operand in operands])
     why = "it would divide by 0" if str(error) == "float division by zero" else error  # Python's own words
     return DomainError(f"the derivative of {expression} by {spell(x)} does not exist{here}: {why}")
 
@@ -143,7 +143,7 @@ def misfit(row: Any, operands: Sequence[Any], data: Sequence[Any], error: Except
 
 def no_answer(what: str, operands: Sequence[Any], error: Exception) -> MicrogadError:
     """The error of a question about numbers, such as a comparison, that NumPy cannot answer."""
-    given = " and ".join(_sized(x, getattr(x, "_data", x)) for x in operands if not isinstance(x, str))
+    given = " and ".join(_sized(x, getattr(x, "_value", x)) for x in operands if not isinstance(x, str))
     kind = ShapeError if isinstance(error, (ValueError, LookupError)) else InputError
     return kind(f"{what} of {given}: {error}")
 

@@ -147,7 +147,7 @@ def evaluation_trace(f: Node) -> EvaluationTrace:
 
     def row(node: Node) -> Row:
         primal = "" if node.prim is None else as_written(node, view.symbols(node)).text
-        value = node._data if type(node._data) is float else np.array(node._data)
+        value = node._value if type(node._value) is float else np.array(node._value)
         return Row(node, view.names[node], primal, value, _parts(uses[node]), adjoints.get(node))
 
     return EvaluationTrace(tuple(map(row, view.order)))

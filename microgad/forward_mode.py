@@ -19,7 +19,7 @@ def push(order: Sequence[Any], tangents: Mapping[Node, Any], trace: bool = False
         if node not in among or node in tangents:
             continue
         row, total = node.prim, None
-        out, args = (node, node.operands) if trace else (node._data, [getattr(x, "_data", x) for x in node.operands])
+        out, args = (node, node.operands) if trace else (node._value, [getattr(x, "_value", x) for x in node.operands])
         for i, x in enumerate(node.operands):
             if isinstance(x, Node) and x in found:
                 try:
@@ -30,11 +30,11 @@ def push(order: Sequence[Any], tangents: Mapping[Node, Any], trace: bool = False
                         local = rule if type(rule) is float else rule(out, *args)
                         part = found[x] if local is rule and local == 1.0 else found[x] * local
                 except (ValueError, ArithmeticError) as error:
-                    if row.vjp or type(node._data) is float:
+                    if row.vjp or type(node._value) is float:
                         raise undefined_derivative(node, x, error) from None
                     part = found[x] * as_arrays(rule, out, args)
                 total = part if total is None else total + part
-        if type(node._data) is not float and shape(total) != shape(node):
+        if type(node._value) is not float and shape(total) != shape(node):
             total = broadcast_to.given(to=shape(node))(total)
         found[node] = total
     return found

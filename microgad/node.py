@@ -23,8 +23,8 @@ def as_arrays(rule: Any, out: Any, args: Any) -> Any:
 class Node:
     """One value of a graph: a primitive, its operands, and what came out. ONE object for the collector."""
 
-    __slots__ = ("_data", "a", "b", "grad", "mark", "name", "prim")
-    _data: Any
+    __slots__ = ("_value", "a", "b", "grad", "mark", "name", "prim")
+    _value: Any  # its data (numpy.ma would read an attribute called _data, and cut the graph)
     prim: Primitive | None  # None for a leaf
     a: Any  # an operand: a node, a plain number, or EMPTY; a tuple of operands where there are more than two
     b: Any
@@ -61,21 +61,23 @@ class Node:
         of inputs that need a derivative, None for all. The local derivative of a structural row is None.
         """
         row: Any = self.prim
-        if (row is add or row is mul) and type(self._data) is float and among is None and not (trace or watchers):
+        if (row is add or row is mul) and type(self._value) is float and among is None and not (trace or watchers):
             # The rows that networks are made of, spelled out, worth 2 times and more of adjoints and steps.
             a, b = self.a, self.b
             if type(b) is float:
                 left = 1.0 if row is add else b
                 return [(a, left, upstream * left)]
-            right = 1.0 if row is add else a if type(a) is float else a._data
+            right = 1.0 if row is add else a if type(a) is float else a._value
             if type(a) is float:
                 return [(b, right, upstream * right)]
-            left = 1.0 if row is add else b._data
+            left = 1.0 if row is add else b._value
             return [(a, left, upstream * left), (b, right, upstream * right)]
         operands = self.operands
         found: list[tuple[Node, Any, Any]] = []
-        out, args = (self, operands) if trace else (self._data, [x if type(x) is float else x._data for x in operands])
-        arrays = type(self._data) is not float
+        out, args = (
+            (self, operands) if trace else (self._value, [x if type(x) is float else x._value for x in operands])
+        )
+        arrays = type(self._value) is not float
         for i, x in enumerate(operands):
             if type(x) is float or not (x.requires_grad if among is None else x in among):
                 continue
@@ -107,7 +109,7 @@ class Node:
 
     def seed(self) -> Any:
         """The derivative of a result by itself: 1, in its shape."""
-        data = self._data
+        data = self._value
         return 1.0 if type(data) is float else np.ones(data.shape, data.dtype) if data.ndim else data.dtype.type(1.0)
 
     def backward(self, gradient: float = 1.0) -> None:
@@ -141,10 +143,10 @@ class Node:
                 elif type(a) is number:
                     b.mark = b.mark + g * a
                 else:
-                    a.mark = a.mark + g * b._data
-                    b.mark = b.mark + g * a._data
+                    a.mark = a.mark + g * b._value
+                    b.mark = b.mark + g * a._value
             elif row is hinge:
-                a.mark = a.mark + g * (1.0 if a._data > 0.0 else 0.0)
+                a.mark = a.mark + g * (1.0 if a._value > 0.0 else 0.0)
             elif row.vjp:  # arrays lie below: once more, by the way that is right for them too
                 return self.flow_back(self.as_gradient(gradient))
             else:
@@ -170,7 +172,7 @@ class Node:
                     node.edges(g)
                 continue
             node.grad = g
-            quick, params, data = node.prim.quick, node.prim.params, node._data
+            quick, params, data = node.prim.quick, node.prim.params, node._value
             if hooked or not quick or type(data) is float:
                 for x, _, contribution in node.edges(g):
                     # not +=, which would write into an array that another node has too
@@ -178,7 +180,7 @@ class Node:
                 continue
             a, b = node.a, node.b
             operands = a if type(a) is tuple else (a,) if b is EMPTY else (a, b)
-            args: list[Any] = [x if type(x) is float else x._data for x in operands]
+            args: list[Any] = [x if type(x) is float else x._value for x in operands]
             for x, arg, rule in zip(operands, args, quick):  # noqa: B905, which costs a tenth of a microsecond
                 if type(x) is not float and x.requires_grad:
                     try:

@@ -66,7 +66,7 @@ def _binary(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 def _plain(x: Any) -> Any:
     """The numbers of a node, also in a list of them."""
-    return [getattr(y, "_data", y) for y in x] if type(x) in (list, tuple) else getattr(x, "_data", x)
+    return [getattr(y, "_value", y) for y in x] if type(x) in (list, tuple) else getattr(x, "_value", x)
 
 
 def _asked(what: str, question: Callable[..., Any], args: Any, kwargs: Any = None) -> Any:
@@ -83,8 +83,8 @@ def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Any, object], A
     """A comparison of numbers, which leaves no node."""
 
     def method(self: Arithmetic, other: object) -> Any:
-        if type(self._data) is float and not isinstance(other, Node):
-            return bool(compare(self._data, other)) if isinstance(other, (float, int, Real)) else NotImplemented
+        if type(self._value) is float and not isinstance(other, Node):
+            return bool(compare(self._value, other)) if isinstance(other, (float, int, Real)) else NotImplemented
         if not isinstance(other, (float, int, Node, Real, np.ndarray, list, tuple)):
             return NotImplemented
         if isinstance(other, (np.ndarray, list, tuple)):
@@ -169,13 +169,13 @@ class Arithmetic(Node, rank=-1):
     def __add__(self, other: object) -> Any:
         kind = type(self)
         if type(other) is kind:
-            data = self._data + other._data
+            data = self._value + other._value
         elif type(other) is float:
-            data = self._data + other
+            data = self._value + other
         else:
             return self._add(other)
         out = _new(kind)
-        out._data, out.prim = data, _plus
+        out._value, out.prim = data, _plus
         out.a, out.b = self, other
         out.grad = out.mark = out.name = None
         return out
@@ -183,13 +183,13 @@ class Arithmetic(Node, rank=-1):
     def __mul__(self, other: object) -> Any:
         kind = type(self)
         if type(other) is kind:
-            data = self._data * other._data
+            data = self._value * other._value
         elif type(other) is float:
-            data = self._data * other
+            data = self._value * other
         else:
             return self._mul(other)
         out = _new(kind)
-        out._data, out.prim = data, _times
+        out._value, out.prim = data, _times
         out.a, out.b = self, other
         out.grad = out.mark = out.name = None
         return out
@@ -197,7 +197,7 @@ class Arithmetic(Node, rank=-1):
     def relu(self) -> Any:
         """``relu(self)``, as a new node."""
         out = _new(type(self))
-        out._data, out.prim = (self._data if self._data > 0.0 else rows.relu.scalar(self._data)), _relu
+        out._value, out.prim = (self._value if self._value > 0.0 else rows.relu.scalar(self._value)), _relu
         out.a, out.b = self, EMPTY
         out.grad = out.mark = out.name = None
         return out
@@ -230,7 +230,7 @@ class Arithmetic(Node, rank=-1):
         return Hook(self, hook)
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        return bool(self._value)
 
     def __float__(self) -> float:
         raise GraphCutError(
@@ -273,11 +273,11 @@ class Arithmetic(Node, rank=-1):
         return ours(*args, **given)
 
     def __format__(self, spec: str) -> str:
-        return format(self._data, spec) if spec else repr(self)
+        return format(self._value, spec) if spec else repr(self)
 
     def __repr__(self) -> str:
         name = f", name={self.name!r}" if self.name else ""
-        return f"{type(self).__name__}(data={self._data}, grad={self.grad}{name})"
+        return f"{type(self).__name__}(data={self._value}, grad={self.grad}{name})"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return show[-1](self)

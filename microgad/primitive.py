@@ -88,10 +88,10 @@ class Primitive:
                     x = kind.constant(x)
                     slots = (*slots[:i], x, *slots[i + 1 :])
                 if type(x) is not float:
-                    x = x._data
+                    x = x._value
             data.append(x)
         node = object.__new__(kind)
-        node._data = self.on_arrays(data, slots) if ranks[kind] else self.on_floats(data, slots)
+        node._value = self.on_arrays(data, slots) if ranks[kind] else self.on_floats(data, slots)
         node.prim = self
         node.a, node.b = slots if len(slots) == 2 else (slots[0] if len(slots) == 1 else slots, EMPTY)
         node.grad = node.mark = node.name = None
@@ -99,9 +99,9 @@ class Primitive:
             watcher.born(node)
         if silent and get_ident() in silent:
             node.prim, node.a, node.b = None, EMPTY, EMPTY
-            if type(node._data) is not float and (self.vjp or any(node._data is x for x in data)):
-                node._data = np.array(node._data)  # a leaf, whose data can be set, and no view of another's
-        if type(node._data) is not float:
+            if type(node._value) is not float and (self.vjp or any(node._value is x for x in data)):
+                node._value = np.array(node._value)  # a leaf, whose data can be set, and no view of another's
+        if type(node._value) is not float:
             kind.settle(node)
         return node
 

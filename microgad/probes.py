@@ -56,7 +56,7 @@ def _plain(x: Any, where: str, what: str) -> Any:
     """An argument, or a part of one, as a float or an array of floats."""
     try:
         if isinstance(x, (Tensor, np.ndarray)):
-            return as_array(x._data if isinstance(x, Tensor) else x, np.float64)
+            return as_array(x._value if isinstance(x, Tensor) else x, np.float64)
         return number(x)
     except InputError:
         raise InputError(f"{where} is not {what} but {shown(x)}") from None
@@ -302,7 +302,7 @@ def _rounding(root: Any) -> float:
     total = 0.0
     for x, by in found.items():
         if x.prim not in (None, identity):
-            size = np.abs(x._data) if type(x._data) is float else np.fmax(np.abs(x._data), added(x))
+            size = np.abs(x._value) if type(x._value) is float else np.fmax(np.abs(x._value), added(x))
             term = float(np.sum(size * np.abs(by)))
             total += term if term < math.inf else 0.0
     return HALF_UNIT * total

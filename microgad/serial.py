@@ -137,7 +137,7 @@ def to_json(f: Node, *, indent: int | None = None) -> str:
 
 def _entry(node: Node, index: dict[Node, int]) -> dict[str, Any]:
     """A node as it is saved."""
-    row, data, name = node.prim, node._data, node.name
+    row, data, name = node.prim, node._value, node.name
     tensor = isinstance(node, Tensor)
     if not tensor and not isinstance(data, float):
         _refuse(node, index, f"it holds {shown(data)}, and a Value holds one number")
@@ -176,8 +176,8 @@ def _entry(node: Node, index: dict[Node, int]) -> dict[str, Any]:
 
 def _as_grad(node: Node) -> np.ndarray[Any, Any]:
     """The gradient of a Tensor, as its own arrays are; an `InputError` if it is another."""
-    made = as_array(node.grad, node._data.dtype)
-    if made.shape != node._data.shape or not np.array_equal(made, np.asarray(node.grad), equal_nan=True):
+    made = as_array(node.grad, node._value.dtype)
+    if made.shape != node._value.shape or not np.array_equal(made, np.asarray(node.grad), equal_nan=True):
         raise InputError("no gradient of this node")
     return made
 
@@ -341,7 +341,7 @@ def _row(op: Any, operands: Sequence[Any], entry: Any, i: int, room: int) -> Pri
 def _computed(row: Primitive, operands: list[Any], data: Any, i: int) -> Node:
     """The node of an operation, with its data from the text, which has to agree with what comes out here."""
     tensor = type(data) is not float
-    arrays = any(type(x) is not float and type(x._data) is not float for x in operands)
+    arrays = any(type(x) is not float and type(x._value) is not float for x in operands)
     if tensor != (bool(row.rank) if row.vjp else arrays):
         gives = "a Value, which has no shape" if tensor else "a Tensor, which has a shape"
         fail(i, f"{row.name} of these operands gives {gives}")
@@ -349,16 +349,16 @@ def _computed(row: Primitive, operands: list[Any], data: Any, i: int) -> Node:
         fit(row, operands, data, i)
     try:
         node: Node = row.bind(Tensor if tensor else Value, operands)
-        agreed = agree(data, node._data, node)
+        agreed = agree(data, node._value, node)
     except AnomalyError:  # asked for with detect_anomaly: the text is not at fault
         raise
     except Exception as error:  # an operation that somebody defined may raise anything
         raise FormatError(literal(f"node {i}: {row.name} cannot be computed: {error}; {AGAIN}")) from error
     if not agreed and not tensor:
-        fail(i, f"its data is {data!r}, but {row.name} of its operands is {node._data!r}")
+        fail(i, f"its data is {data!r}, but {row.name} of its operands is {node._value!r}")
     if not agreed:
-        has, gives = (f"of shape {x.shape} and dtype {x.dtype}" for x in (data, node._data))
+        has, gives = (f"of shape {x.shape} and dtype {x.dtype}" for x in (data, node._value))
         other = "other numbers" if has == gives else f"numbers {gives}"
         fail(i, f"its data is {has}, but {row.name} of its operands gives {other}")
-    node._data = data
+    node._value = data
     return node

@@ -88,7 +88,7 @@ class View:
 
     def numbers(self, node: Node) -> dict[Node, Expr]:
         """The inputs of a node by their numbers."""
-        return {x: datum(x._data, DIGITS) for x in node.inputs}
+        return {x: datum(x._value, DIGITS) for x in node.inputs}
 
     def derivative(self, node: Node) -> str:
         """∂f/∂node."""
@@ -185,9 +185,9 @@ class Step(tuple[Any, ...]):
         parts = [view.names[node]]
         if node.prim is not None:
             parts.append(as_written(node, view.symbols(node)).text)
-            if all(_few(x._data) for x in (node, *node.inputs)):
+            if all(_few(x._value) for x in (node, *node.inputs)):
                 parts.append(as_written(node, view.numbers(node)).text)
-        yield " = ".join([*parts, said(node._data)])
+        yield " = ".join([*parts, said(node._value)])
 
     def _backward(self) -> Iterator[str]:
         node, _, view, *_ = self

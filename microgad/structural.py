@@ -44,13 +44,13 @@ def row(name: str, array: Rule, vjp: Sequence[Rule], jvp: Sequence[Rule] | None 
 
 def shape(x: Any) -> tuple[int, ...]:
     """The shape of a number, an array or a node."""
-    data = getattr(x, "_data", x)
+    data = getattr(x, "_value", x)
     return data.shape if hasattr(data, "shape") else np.shape(data)
 
 
 def dtype(x: Any) -> Any:
     """The dtype of a number, an array or a node."""
-    return getattr(getattr(x, "_data", x), "dtype", np.dtype(float))
+    return getattr(getattr(x, "_value", x), "dtype", np.dtype(float))
 
 
 # ---- shapes
@@ -457,11 +457,11 @@ OPEN = replace(identity, name="variable", vjp=(lambda g, y, x: g,), flow=("G",))
 
 def fitted(contribution: Any, x: Any) -> Any:
     """What flows back to `x`, in the shape and dtype of `x`: here, and only here, broadcasting is undone."""
-    data = x._data
+    data = x._value
     if type(data) is float:
-        if not hasattr(contribution, "_data"):
+        if not hasattr(contribution, "_value"):
             return float(np.add.reduce(contribution, axis=None)) if shape(contribution) else float(contribution)
-        if type(contribution._data) is float:
+        if type(contribution._value) is float:
             return contribution
         return item.given(at=())(sum_to.given(to=())(contribution))
     if type(contribution) is float:

@@ -78,7 +78,7 @@ def leaf_symbols(order: Sequence[Node], names: Mapping[Node, str]) -> dict[Node,
     """The leaves as they stand in a formula: by their `names` if they were given one, otherwise as numbers."""
     given = given_names(order)
     leaves = [node for node in order if node.prim is None]
-    return {leaf: symbol(names[leaf]) if leaf in given else datum(leaf._data) for leaf in leaves}
+    return {leaf: symbol(names[leaf]) if leaf in given else datum(leaf._value) for leaf in leaves}
 
 
 def as_written(node: Node, written: Mapping[Node, Expr]) -> Expr:

@@ -50,7 +50,7 @@ def _operator(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def method(self: Tensor, other: Any) -> Any:
         kind = type(other)
         if kind is Tensor:
-            data, needs = other._data, self.requires_grad or other.requires_grad
+            data, needs = other._value, self.requires_grad or other.requires_grad
         elif kind is float or kind is int:
             try:
                 data = other = float(other)
@@ -62,11 +62,11 @@ def _operator(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
         if silent or watchers or type(self) is not Tensor:
             return row(self, other)
         try:
-            data = rule(self._data, data)
+            data = rule(self._value, data)
         except Exception:
             return row(self, other)  # which says what is wrong
         out = _new(Tensor)
-        out._data, out.prim, out.a, out.b, out.requires_grad = data, row, self, other, needs
+        out._value, out.prim, out.a, out.b, out.requires_grad = data, row, self, other, needs
         out.grad = out.mark = out.name = None
         return out
 
@@ -80,7 +80,7 @@ def _operator(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
 def leaf(data: np.ndarray[Any, Any]) -> Tensor:
     """An array that nobody else has as a constant, without a copy."""
     out = _new(Tensor)
-    out._data, out.requires_grad, out.a, out.b = data, False, EMPTY, EMPTY
+    out._value, out.requires_grad, out.a, out.b = data, False, EMPTY, EMPTY
     out.grad = out.mark = out.prim = out.name = None
     return out
 
@@ -122,10 +122,10 @@ class Tensor(Arithmetic, rank=1):
         self, data: Any, requires_grad: bool = False, name: str | None = None, *, label: str | None = None
     ) -> None:
         if isinstance(data, Tensor) and data.prim is None:
-            data = data._data  # a leaf is no part of a graph that could be cut
+            data = data._value  # a leaf is no part of a graph that could be cut
         if not isinstance(requires_grad, (bool, np.bool_)):
             raise InputError(f"requires_grad is True or False, not {shown(requires_grad)}")
-        self._data = as_array(data)
+        self._value = as_array(data)
         self.requires_grad = bool(requires_grad)
         self.name = label if name is None else name
         self.a = self.b = EMPTY
@@ -154,8 +154,8 @@ class Tensor(Arithmetic, rank=1):
     def data(self) -> np.ndarray[Any, Any]:
         """The numbers. Those of a leaf can be set, also in place; those of a computed tensor are read-only."""
         if self.prim is None:
-            return self._data  # type: ignore[no-any-return]
-        view = np.asarray(self._data).view()
+            return self._value  # type: ignore[no-any-return]
+        view = np.asarray(self._value).view()
         view.flags.writeable = False
         return view
 
@@ -163,52 +163,52 @@ class Tensor(Arithmetic, rank=1):
     def data(self, x: Any) -> None:
         if self.prim is not None:
             raise InteriorError(f"{spell(self)} is computed: set the data of its inputs and compute it again")
-        if x is self._data:  # as `p.data -= 0.1 * p.grad` ends
+        if x is self._value:  # as `p.data -= 0.1 * p.grad` ends
             return
-        found = array_of(f"the data of {spell(self)}", x, self._data.dtype)
-        if found.shape != self._data.shape:
+        found = array_of(f"the data of {spell(self)}", x, self._value.dtype)
+        if found.shape != self._value.shape:
             raise ShapeError(f"data of shape {found.shape} for {spell(self)} of shape {self.shape}: make a new Tensor")
-        self._data = found
+        self._value = found
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The length of each axis."""
-        return self._data.shape  # type: ignore[no-any-return]
+        return self._value.shape  # type: ignore[no-any-return]
 
     @property
     def ndim(self) -> int:
         """The number of axes."""
-        return self._data.ndim  # type: ignore[no-any-return]
+        return self._value.ndim  # type: ignore[no-any-return]
 
     @property
     def size(self) -> int:
         """How many numbers it holds."""
-        return int(self._data.size)
+        return int(self._value.size)
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of its numbers: float64 or float32."""
-        return self._data.dtype  # type: ignore[no-any-return]
+        return self._value.dtype  # type: ignore[no-any-return]
 
     def item(self) -> float:
         """The number of a tensor that holds one, as a float."""
-        if self._data.size != 1:
+        if self._value.size != 1:
             raise ShapeError(
                 f"item() of {spell(self)} of shape {self.shape}: it is of one number; .tolist() gives all of them"
             )
-        return float(self._data.item())
+        return float(self._value.item())
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """A copy of the numbers, outside of the graph."""
-        return np.array(self._data)
+        return np.array(self._value)
 
     def tolist(self) -> Any:
         """The numbers as nested lists of floats."""
-        return self._data.tolist()
+        return self._value.tolist()
 
     def detach(self) -> Tensor:
         """A leaf with a copy of the numbers, through which no gradient flows."""
-        return Tensor(np.array(self._data))
+        return Tensor(np.array(self._value))
 
     # ---- operators
 
@@ -224,17 +224,17 @@ class Tensor(Arithmetic, rank=1):
         if silent or watchers or type(self) is not Tensor:
             return primitives.relu(self)
         out = _new(Tensor)
-        out._data, out.prim, out.a, out.b = np.maximum(self._data, 0.0), primitives.relu, self, EMPTY
+        out._value, out.prim, out.a, out.b = np.maximum(self._value, 0.0), primitives.relu, self, EMPTY
         out.requires_grad = self.requires_grad
         out.grad = out.mark = out.name = None
         return out
 
     def __bool__(self) -> bool:
-        if self._data.size != 1:
+        if self._value.size != 1:
             raise InputError(
                 f"{spell(self)} of shape {self.shape} is neither true nor false: use .data.any() or .data.all()"
             )
-        return bool(self._data)
+        return bool(self._value)
 
     # ---- shapes
 
@@ -324,7 +324,7 @@ class Tensor(Arithmetic, rank=1):
         parts = tuple(map(_index, key if isinstance(key, tuple) else (key,)))
         given = array_of(f"what is put into {spell(self)}", x)
         try:
-            self._data[parts] = given
+            self._value[parts] = given
         except (ValueError, IndexError, TypeError, OverflowError) as error:
             raise ShapeError(f"{given.shape} is put into {spell(self)} of shape {self.shape}: {error}") from None
 
@@ -401,7 +401,7 @@ class Tensor(Arithmetic, rank=1):
                 "outside of mg.no_grad()"
             )
         if gradient is None:
-            if self._data.size != 1:
+            if self._value.size != 1:
                 raise ShapeError(
                     f"backward() of {spell(self)} of shape {self.shape}: it starts from one number, such as "
                     ".sum() or .mean(), or needs a gradient of that shape"
@@ -412,7 +412,7 @@ class Tensor(Arithmetic, rank=1):
         self.flow_back(seed)
 
     def as_gradient(self, x: Any) -> Any:  # noqa: D102
-        found = array_of(f"a gradient of {spell(self)}", x._data if isinstance(x, Node) else x, self._data.dtype)
+        found = array_of(f"a gradient of {spell(self)}", x._value if isinstance(x, Node) else x, self._value.dtype)
         if found.shape != self.shape:
             raise ShapeError(
                 f"a gradient of shape {found.shape} for {spell(self)} of shape {self.shape}: they have to be the same"
@@ -427,7 +427,7 @@ class Tensor(Arithmetic, rank=1):
             return np.array(gradient) if shared else gradient
         held = self.grad
         if type(held) is not np.ndarray or held.dtype.kind != "f":  # set by hand
-            held = array_of(f"the grad of {spell(self)}", getattr(held, "_data", held), self._data.dtype)
+            held = array_of(f"the grad of {spell(self)}", getattr(held, "_value", held), self._value.dtype)
         if held.shape != gradient.shape:
             raise ShapeError(
                 f"the grad of {spell(self)} was set to shape {held.shape}, and its own is {self.shape}: set it to None"
@@ -442,7 +442,7 @@ class Tensor(Arithmetic, rank=1):
                 f"an array of {spell(self)} would cut it out of the graph: use functions of microgad, or .numpy() "
                 "where only the numbers are wanted"
             )
-        return np.array(self._data, dtype)
+        return np.array(self._value, dtype)
 
     def __repr__(self) -> str:
         name = f", name={self.name!r}" if self.name else ""
@@ -454,14 +454,14 @@ class Tensor(Arithmetic, rank=1):
             ahead = f"{kind}(data="
             return "None" if x is None else np.array2string(np.asarray(x), threshold=50, edgeitems=2, prefix=ahead)
 
-        data, grad = numbers(self._data), numbers(self.grad)
+        data, grad = numbers(self._value), numbers(self.grad)
         apart = ",\n" + " " * (len(kind) + 1) if "\n" in data and self.grad is not None else ", "
         return f"{kind}(data={data}{apart}grad={grad}{needs}{name})"
 
     def __format__(self, spec: str) -> str:
         if not spec:
             return repr(self)
-        if self._data.size != 1:
+        if self._value.size != 1:
             raise ShapeError(
                 f"{spell(self)} of shape {self.shape} in the format {spec!r}, which is that of one number: take "
                 "np.array2string(x.data, precision=...)"

@@ -118,7 +118,7 @@ class Run:
                 variable.requires_grad = below and x.requires_grad
         if self.nodes:
             for node in self.order:  # what the function computed needs a gradient where the given nodes do
-                if node in self.among and node.prim is not None and type(node._data) is not float:
+                if node in self.among and node.prim is not None and type(node._value) is not float:
                     Tensor.settle(node)
 
     def pulled(self, seeds: dict[Node, Any], trace: bool) -> list[Any]:
@@ -148,7 +148,7 @@ class Run:
         """A result as the caller sees it."""
         if self.trace:
             return _own(node, True)
-        return self.plain(_full(node._data, node))
+        return self.plain(_full(node._value, node))
 
     def plain(self, x: Any, node: bool = False) -> Any:
         """A number or array for the caller, who gets numbers where he gave none but numbers and arrays."""
@@ -172,7 +172,7 @@ def _variable(x: Any) -> Any:
     part of this derivative.
     """
     array = shape_of(x) is not None
-    below = (_Array if array else _Number)(getattr(x, "_data", x), name=getattr(x, "name", None))
+    below = (_Array if array else _Number)(getattr(x, "_value", x), name=getattr(x, "name", None))
     variable = OPEN.bind(Tensor if array else Value, (below,))
     if array:
         below.requires_grad = variable.requires_grad = True
@@ -182,7 +182,7 @@ def _variable(x: Any) -> Any:
 def shape_of(x: Any) -> tuple[int, ...] | None:
     """The shape of an argument; None for a number or a Value."""
     if isinstance(x, Node):
-        return None if type(x._data) is float else x._data.shape
+        return None if type(x._value) is float else x._value.shape
     return x.shape if isinstance(x, np.ndarray) else None
 
 
@@ -203,14 +203,14 @@ def _constant(x: Any, where: str, structure: Structure, k: int) -> Node:
 
 def _full(x: Any, like: Any) -> Any:
     """A derivative in the kind, shape and dtype of what it belongs to: a number, a node, or an array of its own."""
-    data = like._data
+    data = like._value
     if not isinstance(x, Node):
         if type(data) is float:
             return float(x)
         return np.array(x, data.dtype) if np.shape(x) == data.shape else np.full(data.shape, x, data.dtype)
     if type(data) is float:
-        return x if type(x._data) is float else item.given(at=())(x)
-    x = stack([x]).reshape(data.shape) if type(x._data) is float else x
+        return x if type(x._value) is float else item.given(at=())(x)
+    x = stack([x]).reshape(data.shape) if type(x._value) is float else x
     return x if dtype(x) == data.dtype else cast.given(to=data.dtype)(x)
 
 
@@ -341,7 +341,7 @@ def _like(
                     f"{shape(like)}"
                 )
             nodes = nodes or isinstance(given, Node)
-            found.append(_full(getattr(given, "_data", given) if silenced() else given, like))
+            found.append(_full(getattr(given, "_value", given) if silenced() else given, like))
     return found, nodes
 
 
@@ -416,7 +416,7 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], 
 
 def _units(node: Node) -> Iterator[Any]:
     """The directions in which the numbers of a node move, each alone."""
-    data = node._data
+    data = node._value
     if type(data) is float:
         yield 1.0
     else:
@@ -494,9 +494,9 @@ def _block(run: Run, parts: list[Any], axis: int, of: Node, by: Node) -> Any:
         raise ShapeError(
             f"a Jacobian of shape {shape(of)} + {shape(by)} would have {len(to)} axes: flatten, {MAX_AXES} are the most"
         )
-    if not to and type(by._data) is float:
+    if not to and type(by._value) is float:
         return _own(_full(parts[0], by), run.nodes)
-    of_type = dtype(of) if type(by._data) is float else dtype(by)
+    of_type = dtype(of) if type(by._value) is float else dtype(by)
     if not any(isinstance(x, Node) for x in parts):
         return _own(np.stack(parts, axis).reshape(to).astype(of_type) if parts else np.zeros(to, of_type), run.nodes)
     made = reshape.given(to=to)(stack(parts, axis))
@@ -598,7 +598,7 @@ def hessian_diagonal(f: Callable[..., Any], argnums: int | Sequence[int] = 0) ->
 def _diagonal(run: Run, ways: list[Any], x: Node) -> Any:
     """Number k of way k for each k, in the shape of `x`."""
     to = shape(x)
-    if type(x._data) is not float:
+    if type(x._value) is not float:
         places = list(np.ndindex(to))
         if any(isinstance(way, Node) for way in ways):
             numbers = [index_of.given(key=at)(way) for at, way in zip(places, ways, strict=True)]

@@ -37,7 +37,7 @@ class Value(Arithmetic, rank=0):
         return as_float(x)
 
     def __init__(self, data: Any, name: str | None = None, *, label: str | None = None) -> None:
-        self._data = self.constant(data)
+        self._value = self.constant(data)
         self.name = label if name is None else name
         self.a = self.b = EMPTY
         self.grad = self.mark = self.prim = None
@@ -45,10 +45,10 @@ class Value(Arithmetic, rank=0):
     @property
     def data(self) -> float:
         """The number; that of a leaf can be set."""
-        return self._data  # type: ignore[no-any-return]
+        return self._value  # type: ignore[no-any-return]
 
     @data.setter
     def data(self, x: Any) -> None:
         if self.prim is not None:
             raise InteriorError(f"{spell(self)} is computed: set the data of its inputs and compute it again")
-        self._data = self.constant(x)
+        self._value = self.constant(x)

@@ -47,7 +47,7 @@ def picture(f):
             type(node),
             node.prim and (node.prim.name, node.prim.vjp, {key: said(x) for key, x in node.prim.params.items()}),
             [bits(x) if type(x) is float else index[x] for x in node.operands],
-            bits(node._data),
+            bits(node._value),
             node.name,
             bits(node.grad),
             node.requires_grad,
@@ -57,7 +57,7 @@ def picture(f):
 
 
 def arrays(f):
-    held = [x for node in topological_order(f) for x in (node._data, node.grad)]
+    held = [x for node in topological_order(f) for x in (node._value, node.grad)]
     return [x for x in held if isinstance(x, np.ndarray) and x.size]
 
 

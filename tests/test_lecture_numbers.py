@@ -14,7 +14,7 @@ from microgad import Tensor, Value
 
 def numbers(x):
     """A node, or nested lists of nodes and numbers, as an array."""
-    return np.array([numbers(part) for part in x] if isinstance(x, list) else getattr(x, "_data", x), float)
+    return np.array([numbers(part) for part in x] if isinstance(x, list) else getattr(x, "_value", x), float)
 
 
 def close(got, want, atol=5e-9):

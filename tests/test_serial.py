@@ -228,8 +228,8 @@ def broken(change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x, f: setattr(x, "_data", np.ones(2)), r"node 0, x, .*holds ndarray .*, and a Value holds one number"),
-        (lambda x, f: setattr(x, "_data", 3), r"node 0, x, .*holds int 3"),
+        (lambda x, f: setattr(x, "_value", np.ones(2)), r"node 0, x, .*holds ndarray .*, and a Value holds one number"),
+        (lambda x, f: setattr(x, "_value", 3), r"node 0, x, .*holds int 3"),
         (lambda x, f: setattr(f, "prim", replace(f.prim)), r"node 2, log\(.*made by log, which is not, or no"),
         (lambda x, f: setattr(f, "prim", replace(f.prim, name="mine")), r"made by mine, which is not, or no longer,"),
         (lambda x, f: setattr(x, "name", 5), r"name has to be text of whole characters, not int 5"),
@@ -237,8 +237,8 @@ def broken(change):
         (lambda x, f: setattr(x, "grad", "1"), r"its grad is str '1', and only numbers"),
         (lambda x, f: setattr(x, "grad", Value(1.0)), r"its grad is Value .*, and only numbers"),
         (lambda x, f: setattr(x, "data", 4.0), r"node 1, .* it is 3.0, but its operands as they are now give: 4.0"),
-        (lambda x, f: setattr(f.a, "_data", -1.0), r"but its operands as they are now give: 3.0"),
-        (lambda x, f: (setattr(x, "data", -1.0), setattr(f.a, "_data", -1.0)), r"give: log\(.*\) is undefined"),
+        (lambda x, f: setattr(f.a, "_value", -1.0), r"but its operands as they are now give: 3.0"),
+        (lambda x, f: (setattr(x, "data", -1.0), setattr(f.a, "_value", -1.0)), r"give: log\(.*\) is undefined"),
     ],
 )
 def test_graphs_that_would_not_load_are_not_saved(change, message):

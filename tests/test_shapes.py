@@ -350,10 +350,10 @@ def passes(f):
     """The equations of a graph, and by name what is in them."""
     order = topological_order(f)
     equations = Equations(order, True)
-    known = {"G": np.random.default_rng(0).normal(size=np.shape(f._data))}
-    found = mg.autodiff.pull(order, seeds={f: known["G"]}) if np.ndim(f._data) else mg.adjoints(f)
+    known = {"G": np.random.default_rng(0).normal(size=np.shape(f._value))}
+    found = mg.autodiff.pull(order, seeds={f: known["G"]}) if np.ndim(f._value) else mg.adjoints(f)
     for node, name in equations._names.items():
-        known[name] = np.asarray(node._data)
+        known[name] = np.asarray(node._value)
         if node in found:
             known[f"{'∇' if node.prim is None else 'δ'}{name}"] = np.asarray(found[node])
     return equations, known

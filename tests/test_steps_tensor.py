@@ -230,7 +230,7 @@ def same_as_backward(root):
         assert [id(edge.input) for edge in step.edges] == [id(x) for x in needing]
         for x, local, contribution, total in step.edges:
             assert (local is None) == bool(step.node.prim.vjp)
-            assert np.shape(contribution) == np.shape(total) == np.shape(x._data)
+            assert np.shape(contribution) == np.shape(total) == np.shape(x._value)
             assert bits(total) == bits(totals[x] + contribution if x in totals else contribution)
             totals[x] = total
     assert [bits(node.grad) for node in order] == before
@@ -263,7 +263,7 @@ def test_random_graphs_to_the_last_bit(block):
         assert [id(step.node) for step in mg.forward_steps(root)] == [id(node) for node in order]
         rows = mg.evaluation_trace(root).rows
         assert [id(row.node) for row in rows] == [id(node) for node in order]
-        assert [bits(row.value) for row in rows] == [bits(node._data) for node in order]
+        assert [bits(row.value) for row in rows] == [bits(node._value) for node in order]
         assert [bits(row.adjoint) for row in rows] == [bits(want.get(node)) for node in order]
         assert all((row.parts == "") == (row.node is root or row.adjoint is None) for row in rows)
         said = [*text(mg.forward_steps(root)).splitlines(), *text(mg.backward_steps(root)).splitlines()]
@@ -371,7 +371,7 @@ def test_what_is_no_longer_true_is_not_shown(show, change, node):
 def test_shapes_that_no_longer_fit_are_no_error_of_numpy():
     w = Tensor([[1.0, 2.0]], True, name="w")
     f = (w @ [[1.0], [2.0]]).sum()
-    w._data = np.ones((5, 7))
+    w._value = np.ones((5, 7))
     assert outdated(topological_order(f)).startswith("w @ (an array) holds other numbers")
 
 

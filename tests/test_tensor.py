@@ -367,14 +367,14 @@ def test_the_gradient_of_a_leaf_is_shared_with_nothing(compute):
     for x in {a, b} & set(order):
         assert x.grad.flags.writeable
         others = [y for y in order if y is not x]
-        arrays = [z for y in others for z in (y.grad, y._data) if isinstance(z, np.ndarray)]
+        arrays = [z for y in others for z in (y.grad, y._value) if isinstance(z, np.ndarray)]
         assert not any(np.shares_memory(x.grad, z) for z in (*arrays, x.data, seed))
     kept = [np.copy(y.grad) for y in order if y is not a and y.grad is not None]
-    data = [np.copy(y._data) for y in order]
+    data = [np.copy(y._value) for y in order]
     a.grad[...] = NAN
     now = [y.grad for y in order if y is not a and y.grad is not None]
     assert all(np.array_equal(x, y) for x, y in zip(now, kept, strict=True))
-    assert all(np.array_equal(x._data, y) for x, y in zip(order, data, strict=True))
+    assert all(np.array_equal(x._value, y) for x, y in zip(order, data, strict=True))
 
 
 def test_the_gradient_that_was_given_is_copied():
@@ -1512,8 +1512,8 @@ def test_copies_of_a_graph(again):
         (type(x), x.op, x.name, getattr(x, "requires_grad", None)) for x in copied
     ]
     assert not set(order) & set(copied)
-    arrays = [x._data for x in order if type(x) is Tensor]
-    assert not any(np.shares_memory(x._data, y) for x in copied if type(x) is Tensor for y in arrays)
+    arrays = [x._value for x in order if type(x) is Tensor]
+    assert not any(np.shares_memory(x._value, y) for x in copied if type(x) is Tensor for y in arrays)
     root.backward()
     assert twin.grad is None
     twin.backward()
@@ -1828,3 +1828,11 @@ def test_a_number_beside_a_tensor_has_what_ieee_says(f, want):
     f(x).sum().backward()
     np.testing.assert_array_equal(x.grad, want)
     np.testing.assert_array_equal(mg.jvp(f, (x.data,), (np.ones(2),))[1], want)
+
+
+def test_a_masked_array_does_not_cut_the_graph():
+    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+    for beside in (Tensor([1.0, 2.0], requires_grad=True), Value(2.0)):
+        for product in (lambda x: masked * x, lambda x: x * masked, lambda x: np.ma.multiply(masked, x)):
+            with pytest.raises(MicrogadError):
+                product(beside)

@@ -611,9 +611,9 @@ def judged(call, args):
         return
     for x in found if isinstance(found, (tuple, list)) else [found]:
         if isinstance(x, Tensor):
-            assert np.asarray(x._data).dtype in (np.float64, np.float32)
+            assert np.asarray(x._value).dtype in (np.float64, np.float32)
         elif isinstance(x, Value):
-            assert type(x._data) is float
+            assert type(x._value) is float
 
 
 @pytest.mark.parametrize("name", CALLS)

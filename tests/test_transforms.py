@@ -26,7 +26,7 @@ def array(*numbers, dtype=float):
 
 def plain(x):
     """The numbers of a result, as an array."""
-    return np.asarray(getattr(x, "_data", x))
+    return np.asarray(getattr(x, "_value", x))
 
 
 def close(got, want, rtol=1e-12, atol=1e-13):

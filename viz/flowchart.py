@@ -91,7 +91,7 @@ def mermaid(f: Node, *, rankdir: str = "LR", grads: bool | None = None) -> Merma
         role = "result" if node is f else "leaf" if node.prim is None else "interior"
         rows = [_literal(names[node])] if node in names else []
         rows += [_plain(measures(node))] if measures(node) else []
-        rows += map(_said, [("data", node._data), *gradients(node, f, adjoint)])
+        rows += map(_said, [("data", node._value), *gradients(node, f, adjoint)])
         lines.append(_box(id, role, rows))
         if node.prim is None:
             continue

@@ -136,10 +136,10 @@ def shares(order: list[Node], grads: bool | None) -> dict[Node, Any] | None:
     if grads is False:
         return None
     root = order[-1]
-    alone = type(root._data) is float or root._data.size == 1
+    alone = type(root._value) is float or root._value.size == 1
     if not root.requires_grad or (root.grad is None and grads is None):
         return {}
-    if not alone and np.shape(root.grad) != root._data.shape:  # None, or set by hand
+    if not alone and np.shape(root.grad) != root._value.shape:  # None, or set by hand
         return {}
     try:
         with np.errstate(all="ignore"):
@@ -231,7 +231,7 @@ def _contents(
 def _label(node: Node, root: Node, names: dict[Node, str], adjoint: dict[Node, Any] | None) -> str:
     heads = [f'<font point-size="15">{escaped(names[node])}</font>'] if node in names else []
     heads += [escaped(measures(node))] if measures(node) else []
-    return f"<{_table(heads, [('data', node._data), *gradients(node, root, adjoint)])}>"
+    return f"<{_table(heads, [('data', node._value), *gradients(node, root, adjoint)])}>"
 
 
 def _operation(node: Node) -> str:

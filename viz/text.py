@@ -25,7 +25,7 @@ def said(line: Said) -> str:
 
 def measures(node: Node) -> str:
     """The shape of a Tensor, and its dtype where that is not float64; nothing for a Value."""
-    data = node._data
+    data = node._value
     if type(data) is float:
         return ""
     return str(data.shape) + ("" if data.dtype == np.float64 else f" {data.dtype}")
@@ -131,10 +131,10 @@ def tree(root: Node, names: Mapping[Node, str], adjoint: Mapping[Node, Any] | No
             lines.append(f"{branch}{number(x)}")
             continue
         of = operation(x)
-        kind = "value" if type(x._data) is float else "tensor"
+        kind = "value" if type(x._value) is float else "tensor"
         title = " ".join(part for part in (names.get(x, ""), of and f"({of})") if part) or kind
         title = " ".join(part for part in (title, measures(x)) if part)
-        parts = [f"{branch}{title} = {number(x._data)}", *map(said, gradients(x, root, adjoint))]
+        parts = [f"{branch}{title} = {number(x._value)}", *map(said, gradients(x, root, adjoint))]
         lines.append(", ".join([*parts, "as above"] if again else parts))
     return "\n".join([*lines, "… and more"] if more else lines)
 
@@ -145,7 +145,7 @@ def sentence(root: Node, order: list[Node], names: Mapping[Node, str], adjoint: 
     def value(x: Node) -> str:
         grads = ", ".join(map(said, gradients(x, root, adjoint)))
         title = " ".join(part for part in (names.get(x, "unnamed"), measures(x)) if part)
-        return f"{title} = {number(x._data)}" + (f" ({grads})" if grads else "")
+        return f"{title} = {number(x._value)}" + (f" ({grads})" if grads else "")
 
     inputs = ", ".join(value(x) for x in order if x.prim is None)
     operations = ", ".join(operation(x) for x in order if x.prim is not None) or "none"
