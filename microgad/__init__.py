@@ -47,8 +47,6 @@ from .functions import (
 )
 from .recording import no_grad
 from .tensor import Tensor
-from .transforms import grad, hessian, hessian_diagonal, hvp, jacobian, jvp, value_and_grad, vjp
-from .trees import tree_flatten, tree_leaves, tree_map, tree_structure, tree_unflatten
 from .value import Value
 
 if TYPE_CHECKING:
@@ -61,6 +59,8 @@ if TYPE_CHECKING:
     from .expression import parse
     from .serial import from_json, to_json
     from .steps import backward_steps, forward_steps
+    from .transforms import grad, hessian, hessian_diagonal, hvp, jacobian, jvp, value_and_grad, vjp
+    from .trees import tree_flatten, tree_leaves, tree_map, tree_structure, tree_unflatten
 
 __version__ = "0.1.0"
 
@@ -139,8 +139,21 @@ _HOME = {  # of what is loaded when it is first used
     "formula": "algebra",
     "forward_steps": "steps",
     "from_json": "serial",
+    "grad": "transforms",
+    "hessian": "transforms",
+    "hessian_diagonal": "transforms",
+    "hvp": "transforms",
+    "jacobian": "transforms",
+    "jvp": "transforms",
     "parse": "expression",
     "to_json": "serial",
+    "tree_flatten": "trees",
+    "tree_leaves": "trees",
+    "tree_map": "trees",
+    "tree_structure": "trees",
+    "tree_unflatten": "trees",
+    "value_and_grad": "transforms",
+    "vjp": "transforms",
 }
 
 

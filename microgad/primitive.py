@@ -81,19 +81,16 @@ class Primitive:
 
     def bind(self, kind: Any, operands: Sequence[Any]) -> Any:
         """A new node of class `kind`; the numbers among its operands are kept as floats."""
-        slots, data = tuple(operands), []
-        for i, x in enumerate(operands):
-            if type(x) is not float:
-                if type(x) not in ranks:
-                    x = kind.constant(x)
-                    slots = (*slots[:i], x, *slots[i + 1 :])
-                if type(x) is not float:
-                    x = x._value
-            data.append(x)
+        slots, data = [], []
+        for x in operands:
+            if type(x) is not float and type(x) not in ranks:
+                x = kind.constant(x)
+            slots.append(x)
+            data.append(x if type(x) is float else x._value)
         node = object.__new__(kind)
         node._value = self.on_arrays(data, slots) if ranks[kind] else self.on_floats(data, slots)
         node.prim = self
-        node.a, node.b = slots if len(slots) == 2 else (slots[0] if len(slots) == 1 else slots, EMPTY)
+        node.a, node.b = slots if len(slots) == 2 else (slots[0] if len(slots) == 1 else tuple(slots), EMPTY)
         node.grad = node.mark = node.name = None
         for watcher in watchers:
             watcher.born(node)

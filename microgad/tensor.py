@@ -6,7 +6,7 @@ import math
 import operator
 import sys
 from collections.abc import Callable, Iterator
-from fractions import Fraction
+from numbers import Rational
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ def _operand(x: Any, row: Primitive, beside: Tensor) -> Any:
     try:
         if isinstance(x, FOREIGN):
             raise InputError(f"a Tensor computes with numbers and arrays, not with {shown(x)}")
-        return Tensor.constant(x) if isinstance(x, (np.ndarray, list, tuple, Fraction, *NUMBERS)) else NotImplemented
+        return Tensor.constant(x) if isinstance(x, (np.ndarray, list, tuple, Rational, *NUMBERS)) else NotImplemented
     except MicrogadError as error:
         raise type(error)(f"{row.name} with {spell(beside)}: {error}") from None
 
@@ -134,7 +134,7 @@ class Tensor(Arithmetic, rank=1):
     @staticmethod
     def constant(x: Any) -> Any:
         """A plain operand as a graph keeps it: a number as a float, an array as a leaf that needs no gradient."""
-        if isinstance(x, (Fraction, *NUMBERS)) and not isinstance(x, np.timedelta64):
+        if isinstance(x, (Rational, *NUMBERS)) and not isinstance(x, np.timedelta64):
             try:
                 return float(x)
             except OverflowError:
