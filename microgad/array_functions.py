@@ -18,7 +18,29 @@ from .structural import shape
 
 
 def as_array(x: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
-    """Numbers as an array of a tensor's own: float64, or float32 where they are that already."""
+    """Numbers as an array of a tensor's own: float64, or float32 where they are that already.
+
+    Parameters
+    ----------
+    x : array_like
+        Numbers, which are copied.
+    dtype : numpy.dtype, optional
+        The type of the result, where it is known.
+
+    Raises
+    ------
+    InputError
+        If they are complex numbers, objects, text or a masked array.
+    ShapeError
+        If they are rows of different lengths, or nested too deeply.
+    GraphCutError
+        If a node is among them.
+
+    Examples
+    --------
+    >>> as_array([1, True])
+    array([1., 1.])
+    """
     if isinstance(x, Node) or (isinstance(x, (list, tuple)) and _has_node(x)):
         alone = isinstance(x, Node) and type(x._value) is not float
         joined = "use it as it is" if alone else "join Values and Tensors with mg.stack"
@@ -80,12 +102,24 @@ def _advice(x: Any, found: np.ndarray[Any, Any]) -> str:
 
 
 def operand(x: Any, what: str) -> Any:
-    """An operand of a structural row: a node as it is, anything else as an array; an error says `what` took it."""
+    """An operand of a structural row: a node as it is, anything else as an array; an error says `what` took it.
+
+    Examples
+    --------
+    >>> operand([1, 2], "sum")
+    array([1., 2.])
+    """
     return x if isinstance(x, Node) else array_of(what, x)
 
 
 def array_of(what: str, x: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
-    """`as_array`, with errors that begin with `what`."""
+    """`as_array`, with errors that begin with `what`.
+
+    Examples
+    --------
+    >>> array_of("the weight", [1, 2])
+    array([1., 2.])
+    """
     try:
         return as_array(x, dtype)
     except MicrogadError as error:
@@ -93,7 +127,32 @@ def array_of(what: str, x: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
 
 
 def axes_of(x: Any, axis: Any, what: str, *, new: int = 0) -> tuple[int, ...]:
-    """An axis, or several, counted from 0; an error of `what` if `x` has no such axis."""
+    """An axis, or several, counted from 0; an error of `what` if `x` has no such axis.
+
+    Parameters
+    ----------
+    x : array or Tensor
+        What has the axes.
+    axis : int or tuple of int
+        Counted from the end where negative.
+    what : str
+        The operation, for messages.
+    new : int
+        How many more axes the result has.
+
+    Raises
+    ------
+    ShapeError
+        If there is no such axis, or one is named twice.
+    InputError
+        If one is no whole number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> axes_of(np.zeros((2, 3)), (0, -1), "sum")
+    (0, 1)
+    """
     n = len(shape(x)) + new
     try:
         given = tuple(operator.index(i) for i in (axis if isinstance(axis, (tuple, list)) else (axis,)))
@@ -113,7 +172,14 @@ def axes_of(x: Any, axis: Any, what: str, *, new: int = 0) -> tuple[int, ...]:
 
 
 def axis_of(x: Any, axis: Any, what: str, *, new: int = 0) -> int:
-    """One axis, counted from 0."""
+    """One axis, counted from 0, as in `axes_of`; several are an `InputError`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> axis_of(np.zeros((2, 3)), -1, "split")
+    1
+    """
     found = axes_of(x, axis, what, new=new)
     if isinstance(axis, (tuple, list)):
         raise InputError(f"{what} of {spell(x)}: it is along one axis, a whole number, not along {shown(axis)}")
@@ -121,7 +187,20 @@ def axis_of(x: Any, axis: Any, what: str, *, new: int = 0) -> int:
 
 
 def reduce(row: Any, x: Any, axis: Any, **params: Any) -> Any:
-    """A reduction along `axis`, None for all."""
+    """A reduction along `axis`, None for all.
+
+    Raises
+    ------
+    ShapeError
+        If `x` has no such axis, or one is named twice.
+    InputError
+        If an axis is no whole number, a parameter no bool, or `x` holds no real numbers.
+
+    Examples
+    --------
+    >>> reduce(rows.total, [[1.0, 2.0], [3.0, 4.0]], 0, keepdims=False)
+    array([4., 6.])
+    """
     x = operand(x, row.name)
     axes = None if axis is None else tuple(sorted(axes_of(x, axis, row.name)))
     if "keepdims" in params and not isinstance(params["keepdims"], (bool, np.bool_)):
@@ -148,7 +227,7 @@ def concatenate(arrays: Sequence[Any], axis: int = 0) -> Any:
     Parameters
     ----------
     arrays : sequence of array or Tensor
-        Their shapes agree but for that axis; else it is a `ShapeError`.
+        One or more, of one number of axes, and of the same lengths but for `axis`.
     axis : int
         The axis, counted from 0, or from the end where it is negative.
 
@@ -156,6 +235,13 @@ def concatenate(arrays: Sequence[Any], axis: int = 0) -> Any:
     -------
     array or Tensor
         A Tensor where one of them is.
+
+    Raises
+    ------
+    ShapeError
+        If there are none, their shapes do not agree, or they have no such axis, as numbers and Values have none.
+    InputError
+        If `arrays` is no list, one of them holds no real numbers, or the axis is no whole number.
 
     Examples
     --------
@@ -173,7 +259,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     Parameters
     ----------
     arrays : sequence of float, Value, array or Tensor
-        All of one shape, else it is a `ShapeError`. Lists in it are stacked first.
+        One or more, of one shape. Lists in it that hold nodes are stacked first.
     axis : int
         Where the new axis stands in the result.
 
@@ -181,6 +267,13 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     -------
     array or Tensor
         A Tensor where one of them is a node.
+
+    Raises
+    ------
+    ShapeError
+        If there are none, their shapes differ, or the result has no such axis.
+    InputError
+        If `arrays` is no list, one of them holds no real numbers, or the axis is no whole number.
 
     Examples
     --------
@@ -204,15 +297,29 @@ def split(x: Any, sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ..
     x : array or Tensor
         What to cut.
     sections : int or sequence of int
-        A number of equal parts, or the indices at which to cut, as in `numpy.split`.
+        A number of equal parts, or the indices at which to cut, as in `numpy.split`. (PyTorch takes lengths of parts.)
     axis : int
         The axis, counted from 0, or from the end where it is negative.
+
+    Returns
+    -------
+    tuple of array or Tensor
+        The parts, in order.
+
+    Raises
+    ------
+    ShapeError
+        If the axis is not that many equal parts, or `x` has no such axis.
+    InputError
+        If `sections` or `axis` are no whole numbers, or `x` holds no real numbers.
 
     Examples
     --------
     >>> import microgad as mg
     >>> mg.split([1.0, 2.0, 3.0, 4.0], 2)
     (array([1., 2.]), array([3., 4.]))
+    >>> mg.Tensor([1.0, 2.0, 3.0, 4.0]).split([1])
+    (Tensor(data=[1.], grad=None), Tensor(data=[2. 3. 4.], grad=None))
     """
     x = operand(x, "split")
     where = axis_of(x, axis, "split")
@@ -242,6 +349,18 @@ def unbind(x: Any, axis: int = 0) -> tuple[Any, ...]:
     axis : int
         The axis, counted from 0, or from the end where it is negative.
 
+    Returns
+    -------
+    tuple of Value, Tensor, array or number
+        One part for each place along the axis, without that axis.
+
+    Raises
+    ------
+    ShapeError
+        If `x` has no such axis.
+    InputError
+        If the axis is no whole number, or `x` holds no real numbers.
+
     Examples
     --------
     >>> import microgad as mg
@@ -266,15 +385,26 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     x : array or Tensor
         Numbers.
     axis : int or tuple of int, optional
-        Along which to sum; by default all.
+        Along which to sum; by default all, where PyTorch wants it named.
     keepdims : bool
         Whether the result keeps those axes, with length 1.
+
+    Raises
+    ------
+    ShapeError
+        If `x` has no such axis, or one is named twice.
+    InputError
+        If an axis is no whole number, `keepdims` no bool, or `x` holds no real numbers.
 
     Examples
     --------
     >>> import microgad as mg
-    >>> print(f"{mg.logsumexp([1.0, 2.0, 3.0]):.6f}", mg.logsumexp([1000.0, 0.0]))
-    3.407606 1000.0
+    >>> mg.logsumexp([1000.0, 0.0])
+    array(1000.)
+    >>> import numpy as np
+    >>> logs = mg.log(np.array([1.0, 2.0, 5.0]))
+    >>> print(f"{mg.exp(mg.logsumexp(logs)):.6f}")
+    8.000000
     """
     return reduce(rows.logsumexp, x, axis, keepdims=keepdims)
 
@@ -287,15 +417,32 @@ def softmax(x: Any, axis: Any = -1, temperature: Any = 1.0) -> Any:
     x : array or Tensor
         The logits, of any size: shifted by the largest, they do not overflow.
     axis : int, tuple of int or None
-        Along which the probabilities add up to 1; None for all.
+        Along which the probabilities add up to 1: by default the last, where PyTorch wants it named; None for all.
     temperature : float, Value or Tensor
-        Above 1 the probabilities come closer together, near 0 the largest takes all.
+        Above 1 the probabilities come closer together, near 0 the largest takes all. Whether a node is positive is not
+        checked.
+
+    Returns
+    -------
+    array or Tensor
+        In the shape of `x`.
+
+    Raises
+    ------
+    ShapeError
+        If `x` has no such axis, or one is named twice.
+    InputError
+        If the temperature is no number above 0, an axis no whole number, or `x` holds no real numbers.
 
     Examples
     --------
     >>> import microgad as mg
-    >>> mg.softmax([1.0, 2.0, 3.0]).round(4), mg.softmax([1000.0, 0.0])
-    (array([0.09  , 0.2447, 0.6652]), array([1., 0.]))
+    >>> import numpy as np
+    >>> logits = mg.log(np.array([1.0, 3.0]))
+    >>> mg.softmax(logits).round(6), mg.softmax(logits, temperature=0.5).round(6)
+    (array([0.25, 0.75]), array([0.1, 0.9]))
+    >>> mg.softmax([1000.0, 0.0])
+    array([1., 0.])
     """
     return reduce(rows.softmax, _cooled(x, temperature), axis)
 
@@ -310,7 +457,19 @@ def log_softmax(x: Any, axis: Any = -1, temperature: Any = 1.0) -> Any:
     axis : int, tuple of int or None
         Along which the probabilities add up to 1; None for all.
     temperature : float, Value or Tensor
-        What the logits are divided by.
+        What the logits are divided by; as in `softmax`.
+
+    Returns
+    -------
+    array or Tensor
+        In the shape of `x`.
+
+    Raises
+    ------
+    ShapeError
+        If `x` has no such axis, or one is named twice.
+    InputError
+        If the temperature is no number above 0, an axis no whole number, or `x` holds no real numbers.
 
     Examples
     --------

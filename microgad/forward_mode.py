@@ -12,7 +12,35 @@ from .structural import broadcast_to, shape
 
 
 def push(order: Sequence[Any], tangents: Mapping[Node, Any], trace: bool = False) -> dict[Node, Any]:
-    """Forward mode: how the nodes of `order` move when some of them move along their `tangents`."""
+    """Forward mode: how the nodes of `order` move when some of them move along their `tangents`.
+
+    Parameters
+    ----------
+    order : sequence of Node
+        A graph, inputs before what is computed from them.
+    tangents : mapping of Node to number or array
+        The nodes that move, and how fast, each in the shape of the node.
+    trace : bool
+        Whether the derivative rules run on nodes and give nodes, to be differentiated again.
+
+    Returns
+    -------
+    dict of Node to number, array or Node
+        The tangents, and those of all nodes of `order` that depend on them.
+
+    Raises
+    ------
+    DomainError
+        If a local derivative does not exist, as that of the square root at 0.
+
+    Examples
+    --------
+    >>> from microgad import Value
+    >>> x = Value(3.0)
+    >>> y = x * x
+    >>> push([x, y], {x: 1.0})[y]
+    6.0
+    """
     found = dict(tangents)
     among = dependents(order, found)
     for node in order:

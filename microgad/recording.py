@@ -58,6 +58,11 @@ def no_grad(function: Callable[..., Any] | None = None) -> Any:
         For a ``with`` block, or in front of a function. Only the thread that enters it is affected. A transform such
         as `grad` that is called inside records what it needs all the same, and returns nodes without a graph.
 
+    Raises
+    ------
+    InputError
+        If it is used on anything but a function.
+
     Examples
     --------
     >>> import microgad as mg
@@ -66,6 +71,11 @@ def no_grad(function: Callable[..., Any] | None = None) -> Any:
     ...     y = w * 2.0
     >>> y.inputs, y.requires_grad
     ((), False)
+    >>> @mg.no_grad
+    ... def double(x):
+    ...     return x * 2.0
+    >>> double(w)
+    Tensor(data=[2. 4.], grad=None)
     """
     if function is None:
         return _NoGrad()
@@ -75,13 +85,27 @@ def no_grad(function: Callable[..., Any] | None = None) -> Any:
 
 
 def silenced() -> bool:
-    """Whether nothing is recorded in this thread at present."""
+    """Whether nothing is recorded in this thread at present.
+
+    Examples
+    --------
+    >>> with no_grad():
+    ...     silenced()
+    True
+    """
     return get_ident() in silent
 
 
 @contextmanager
 def recording() -> Iterator[None]:
-    """Record, whatever surrounds it: for the transforms, which need the graph of the function they call."""
+    """Record, whatever surrounds it: for the transforms, which need the graph of the function they call.
+
+    Examples
+    --------
+    >>> with no_grad(), recording():
+    ...     silenced()
+    False
+    """
     me = get_ident()
     depth = silent.pop(me, 0)
     try:

@@ -78,7 +78,13 @@ def _operator(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 
 def leaf(data: np.ndarray[Any, Any]) -> Tensor:
-    """An array that nobody else has as a constant, without a copy."""
+    """An array that nobody else has as a constant, without a copy.
+
+    Examples
+    --------
+    >>> leaf(np.zeros(2))
+    Tensor(data=[0. 0.], grad=None)
+    """
     out = _new(Tensor)
     out._value, out.requires_grad, out.a, out.b = data, False, EMPTY, EMPTY
     out.grad = out.mark = out.prim = out.name = None
@@ -94,18 +100,31 @@ class Tensor(Arithmetic, rank=1):
     """An array in a computation graph.
 
     Operators and functions on it give new Tensors, with NumPy's broadcasting; `backward` on a result fills the `grad`
-    of the tensors below that require one. Operations on a Value and a Tensor, or on an array and a Tensor, give
-    Tensors; `mg.stack` and `unbind` lead from Values to Tensors and back.
+    of the tensors below that require one. Every operation is recorded, also where nothing needs a gradient, so that the
+    graph can be drawn and differentiated by a transform; only under `no_grad` is nothing recorded.
+
+    Operations on a Value and a Tensor, or on an array and a Tensor, give Tensors; `mg.stack` and `unbind` lead from
+    Values to Tensors and back. Indices are those of NumPy. Items can be set only in a leaf that needs no gradient;
+    anywhere else it is an `InteriorError`.
 
     Parameters
     ----------
     data : array_like
-        Numbers, which are copied: float64, or float32 where they are that already. An `InputError` for complex
-        numbers, objects and text, a `ShapeError` for rows of different lengths.
+        Numbers, which are copied: what becomes of the original later is not seen here. They become float64, or stay
+        float32 where they are that already. A leaf Tensor gives its numbers, not its `requires_grad`.
     requires_grad : bool
-        Whether backward passes give it a gradient. Nothing is computed for a tensor that needs none.
+        Whether backward passes give it a gradient. No gradient is computed for a tensor that needs none.
     name : str, optional
         What messages and drawings call it; `label` is the same.
+
+    Raises
+    ------
+    InputError
+        If the data are complex numbers, objects, text or a masked array, or `requires_grad` is no bool.
+    ShapeError
+        If they are rows of different lengths.
+    GraphCutError
+        If they are or hold a Value, or a Tensor that is not a leaf: a copy would be cut off from its graph.
 
     Examples
     --------
@@ -114,6 +133,9 @@ class Tensor(Arithmetic, rank=1):
     >>> loss.backward()
     >>> loss.item(), W.grad.tolist(), X.grad
     (2.0, [[-8.0], [-12.0]], None)
+    >>> doubled = X * 2.0
+    >>> doubled.op, doubled.requires_grad
+    ('×', False)
     """
 
     __slots__ = ("requires_grad",)
@@ -133,7 +155,13 @@ class Tensor(Arithmetic, rank=1):
 
     @staticmethod
     def constant(x: Any) -> Any:
-        """A plain operand as a graph keeps it: a number as a float, an array as a leaf that needs no gradient."""
+        """A plain operand as a graph keeps it: a number as a float, an array as a leaf that needs no gradient.
+
+        Examples
+        --------
+        >>> Tensor.constant(3), Tensor.constant([1, 2])
+        (3.0, Tensor(data=[1. 2.], grad=None))
+        """
         if isinstance(x, (Rational, *NUMBERS)) and not isinstance(x, np.timedelta64):
             try:
                 return float(x)
@@ -143,7 +171,16 @@ class Tensor(Arithmetic, rank=1):
 
     @staticmethod
     def settle(node: Any) -> None:
-        """Say whether a new node needs a gradient: if one of its operands does."""
+        """Say whether a new node needs a gradient: if one of its operands does.
+
+        Examples
+        --------
+        >>> y = Tensor([1.0], requires_grad=True) * 2.0
+        >>> y.requires_grad = False
+        >>> Tensor.settle(y)
+        >>> y.requires_grad
+        True
+        """
         node.requires_grad, a, b = False, node.a, node.b
         for x in a if type(a) is tuple else (a, b):  # EMPTY and numbers are floats
             if type(x) is not float and x.requires_grad:
@@ -152,7 +189,26 @@ class Tensor(Arithmetic, rank=1):
 
     @property
     def data(self) -> np.ndarray[Any, Any]:
-        """The numbers. Those of a leaf can be set, also in place; those of a computed tensor are read-only."""
+        """The numbers. Those of a leaf can be set, also in place; those of a computed tensor are read-only.
+
+        To write into the array of a computed tensor is NumPy's ValueError.
+
+        Raises
+        ------
+        InteriorError
+            If the data of a computed tensor are set.
+        ShapeError
+            If they are set to an array of another shape.
+        InputError
+            If they are set to what holds no real numbers.
+
+        Examples
+        --------
+        >>> w = Tensor([1.0, 2.0], requires_grad=True)
+        >>> w.data -= 0.5
+        >>> w.data, (w * 2.0).data.flags.writeable
+        (array([0.5, 1.5]), False)
+        """
         if self.prim is None:
             return self._value  # type: ignore[no-any-return]
         view = np.asarray(self._value).view()
@@ -172,26 +228,57 @@ class Tensor(Arithmetic, rank=1):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The length of each axis."""
+        """The length of each axis.
+
+        Examples
+        --------
+        >>> Tensor([[1, 2, 3], [4, 5, 6]]).shape
+        (2, 3)
+        """
         return self._value.shape  # type: ignore[no-any-return]
 
     @property
     def ndim(self) -> int:
-        """The number of axes."""
+        """The number of axes.
+
+        Examples
+        --------
+        >>> Tensor([[1, 2, 3], [4, 5, 6]]).ndim
+        2
+        """
         return self._value.ndim  # type: ignore[no-any-return]
 
     @property
     def size(self) -> int:
-        """How many numbers it holds."""
+        """How many numbers it holds; in PyTorch that is numel().
+
+        Examples
+        --------
+        >>> Tensor([[1, 2, 3], [4, 5, 6]]).size
+        6
+        """
         return int(self._value.size)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type of its numbers: float64 or float32."""
+        """The type of its numbers: float64, or float32 where it was made of such.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Tensor([1, 2]).dtype, Tensor(np.float32([1, 2])).dtype
+        (dtype('float64'), dtype('float32'))
+        """
         return self._value.dtype  # type: ignore[no-any-return]
 
     def item(self) -> float:
-        """The number of a tensor that holds one, as a float."""
+        """The number of a tensor that holds one, as a float; a `ShapeError` where it holds more, or none.
+
+        Examples
+        --------
+        >>> Tensor([[3]]).item()
+        3.0
+        """
         if self._value.size != 1:
             raise ShapeError(
                 f"item() of {spell(self)} of shape {self.shape}: it is of one number; .tolist() gives all of them"
@@ -199,15 +286,35 @@ class Tensor(Arithmetic, rank=1):
         return float(self._value.item())
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """A copy of the numbers, outside of the graph."""
+        """A copy of the numbers, outside of the graph; PyTorch's is none, and refused where a gradient is needed.
+
+        Examples
+        --------
+        >>> Tensor([1, 2], requires_grad=True).numpy()
+        array([1., 2.])
+        """
         return np.array(self._value)
 
     def tolist(self) -> Any:
-        """The numbers as nested lists of floats."""
+        """The numbers as nested lists of floats; a float where there is no axis.
+
+        Examples
+        --------
+        >>> Tensor([[1, 2], [3, 4]]).tolist(), Tensor(5).tolist()
+        ([[1.0, 2.0], [3.0, 4.0]], 5.0)
+        """
         return self._value.tolist()
 
     def detach(self) -> Tensor:
-        """A leaf with a copy of the numbers, through which no gradient flows."""
+        """A leaf with a copy of the numbers, through which no gradient flows; in PyTorch it is no copy.
+
+        Examples
+        --------
+        >>> x = Tensor([3.0], requires_grad=True)
+        >>> (x * x.detach()).sum().backward()
+        >>> x.grad
+        array([3.])
+        """
         return Tensor(np.array(self._value))
 
     # ---- operators
@@ -220,7 +327,13 @@ class Tensor(Arithmetic, rank=1):
     __matmul__, __rmatmul__ = _operator(structural.matmul)
 
     def relu(self) -> Any:
-        """``relu(self)``, as a new node."""
+        """``relu(self)``, as a new node.
+
+        Examples
+        --------
+        >>> Tensor([-1.0, 2.0]).relu()
+        Tensor(data=[0. 2.], grad=None)
+        """
         if silent or watchers or type(self) is not Tensor:
             return primitives.relu(self)
         out = _new(Tensor)
@@ -240,11 +353,36 @@ class Tensor(Arithmetic, rank=1):
 
     @property
     def T(self) -> Any:  # noqa: N802
-        """The tensor with its axes in reverse order: the transposed matrix."""
+        """The tensor with its axes in reverse order: the transposed matrix.
+
+        Examples
+        --------
+        >>> Tensor([[1, 2], [3, 4]]).T.tolist()
+        [[1.0, 3.0], [2.0, 4.0]]
+        """
         return self.transpose()
 
     def transpose(self, *axes: Any) -> Any:
-        """The tensor with its axes in another order, as in NumPy; by default reversed."""
+        """The tensor with its axes in another order, as in NumPy; for PyTorch's transpose(dim0, dim1) see `swapaxes`.
+
+        Parameters
+        ----------
+        *axes : int, or one tuple of int
+            All axes in their new order; without any, they are reversed.
+
+        Raises
+        ------
+        ShapeError
+            If an axis is missing, stands there twice, or is none of the tensor's.
+        InputError
+            If an axis is no whole number.
+
+        Examples
+        --------
+        >>> x = Tensor([[[1, 2, 3], [4, 5, 6]]])
+        >>> x.shape, x.transpose().shape, x.transpose(0, 2, 1).shape
+        ((1, 2, 3), (3, 2, 1), (1, 3, 2))
+        """
         given = axes[0] if len(axes) == 1 and (axes[0] is None or isinstance(axes[0], (tuple, list))) else axes or None
         order = tuple(range(self.ndim))[::-1] if given is None else axes_of(self, tuple(given), "transpose")
         if len(order) != self.ndim:
@@ -255,14 +393,43 @@ class Tensor(Arithmetic, rank=1):
         return structural.transpose.given(axes=order)(self)
 
     def swapaxes(self, a: int, b: int) -> Any:
-        """The tensor with two axes exchanged."""
+        """The tensor with two axes exchanged, as in NumPy; PyTorch's transpose(dim0, dim1).
+
+        Parameters
+        ----------
+        a, b : int
+            The axes. One that the tensor has not is a `ShapeError`, one that is no whole number an `InputError`.
+
+        Examples
+        --------
+        >>> Tensor([[1, 2], [3, 4]]).swapaxes(0, 1).tolist()
+        [[1.0, 3.0], [2.0, 4.0]]
+        """
         i, j = axis_of(self, a, "swapaxes"), axis_of(self, b, "swapaxes")
         order = list(range(self.ndim))
         order[i], order[j] = j, i
         return structural.transpose.given(axes=tuple(order))(self)
 
     def reshape(self, *shape: Any) -> Any:
-        """The same numbers in another shape; one length may be -1, and follows from the others."""
+        """The same numbers in another shape.
+
+        Parameters
+        ----------
+        *shape : int, or one tuple of int
+            The new lengths; one of them may be -1, and follows from the others.
+
+        Raises
+        ------
+        ShapeError
+            If the shape takes more numbers than there are, or fewer, or has -1 in it twice.
+        InputError
+            If a length is no whole number.
+
+        Examples
+        --------
+        >>> Tensor([1, 2, 3, 4]).reshape(2, -1).tolist()
+        [[1.0, 2.0], [3.0, 4.0]]
+        """
         given = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
         try:
             to = tuple(operator.index(n) for n in given)
@@ -282,23 +449,80 @@ class Tensor(Arithmetic, rank=1):
         return structural.reshape.given(to=to)(self)
 
     def flatten(self) -> Any:
-        """All numbers along one axis."""
+        """All numbers along one axis; PyTorch's start_dim and end_dim are not there.
+
+        Examples
+        --------
+        >>> Tensor([[1, 2], [3, 4]]).flatten()
+        Tensor(data=[1. 2. 3. 4.], grad=None)
+        """
         return self.reshape(-1) if self.size else self.reshape(0)
 
     def squeeze(self, axis: Any = None) -> Any:
-        """The tensor without axes of length 1: all of them, or those that are named."""
+        """The tensor without axes of length 1: all of them, or those that are named.
+
+        Parameters
+        ----------
+        axis : int or tuple of int, optional
+            Which axes to remove; by default all of length 1.
+
+        Raises
+        ------
+        ShapeError
+            If a named axis has another length, as in NumPy (PyTorch leaves it there), or the tensor has no such axis.
+        InputError
+            If an axis is no whole number.
+
+        Examples
+        --------
+        >>> x = Tensor([[[1, 2]]])
+        >>> x.shape, x.squeeze().shape, x.squeeze(0).shape
+        ((1, 1, 2), (2,), (1, 2))
+        """
         gone = [i for i, n in enumerate(self.shape) if n == 1] if axis is None else axes_of(self, axis, "squeeze")
         if any(self.shape[i] != 1 for i in gone):
             raise ShapeError(f"squeeze of {spell(self)} of shape {self.shape} along axis {axis}: its length is not 1")
         return self.reshape(tuple(n for i, n in enumerate(self.shape) if i not in gone))
 
     def unsqueeze(self, axis: int) -> Any:
-        """The tensor with a new axis of length 1 at that place."""
+        """The tensor with a new axis of length 1, as in PyTorch; NumPy's expand_dims.
+
+        Parameters
+        ----------
+        axis : int
+            Where it stands in the result: a `ShapeError` if that has no such axis, an `InputError` for no whole number.
+
+        Examples
+        --------
+        >>> x = Tensor([1, 2, 3])
+        >>> x.unsqueeze(0).shape, x.unsqueeze(-1).shape
+        ((1, 3), (3, 1))
+        """
         where = axis_of(self, axis, "unsqueeze", new=1)
         return self.reshape((*self.shape[:where], 1, *self.shape[where:]))
 
     def broadcast_to(self, shape: Any) -> Any:
-        """The tensor repeated to a larger shape, by NumPy's rule."""
+        """The tensor repeated to a larger shape, by NumPy's rule; its gradient is the sum of what its copies get.
+
+        Parameters
+        ----------
+        shape : int or tuple of int
+            The new lengths; -1, as in PyTorch's expand, means nothing here.
+
+        Raises
+        ------
+        ShapeError
+            If the tensor does not broadcast to that shape.
+        InputError
+            If a length is no whole number.
+
+        Examples
+        --------
+        >>> x = Tensor([1, 2], requires_grad=True)
+        >>> x.broadcast_to((3, 2)).sum().backward()
+        >>> x.grad
+        array([3., 3.])
+        """
         try:
             to = tuple(operator.index(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
             fits = np.broadcast_shapes(self.shape, to) == to
@@ -348,15 +572,80 @@ class Tensor(Arithmetic, rank=1):
     # ---- reductions
 
     def sum(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """The sum of the numbers: of all, or along an axis or several."""
+        """The sum of the numbers: of all, or along an axis or several.
+
+        Parameters
+        ----------
+        axis : int or tuple of int, optional
+            Along which to add; by default all. (`axis` and `keepdims` are NumPy's words for PyTorch's dim and keepdim.)
+        keepdims : bool
+            Whether the result keeps those axes, with length 1.
+
+        Raises
+        ------
+        ShapeError
+            If the tensor has no such axis, or one is named twice.
+        InputError
+            If an axis is no whole number, or `keepdims` no bool.
+
+        Examples
+        --------
+        >>> x = Tensor([[1, 2], [3, 4]])
+        >>> x.sum().item(), x.sum(axis=0).tolist(), x.sum(axis=1, keepdims=True).tolist()
+        (10.0, [4.0, 6.0], [[3.0], [7.0]])
+        """
         return reduce(structural.total, self, axis, keepdims=keepdims)
 
     def mean(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """The mean of the numbers: of all, or along an axis or several."""
+        """The mean of the numbers: of all, or along an axis or several.
+
+        Parameters
+        ----------
+        axis : int or tuple of int, optional
+            Along which to take it; by default all.
+        keepdims : bool
+            Whether the result keeps those axes, with length 1.
+
+        Raises
+        ------
+        ShapeError
+            If the tensor has no such axis, or one is named twice.
+        InputError
+            If an axis is no whole number, or `keepdims` no bool.
+
+        Examples
+        --------
+        >>> x = Tensor([[1, 2], [3, 4]])
+        >>> x.mean().item(), x.mean(axis=0).tolist()
+        (2.5, [2.0, 3.0])
+        """
         return reduce(structural.mean, self, axis, keepdims=keepdims)
 
     def var(self, axis: Any = None, keepdims: bool = False, correction: float = 0) -> Any:
-        """The variance, as in NumPy: the mean square distance from the mean; with ``correction=1`` that over n - 1."""
+        """The variance: the mean square distance from the mean.
+
+        Parameters
+        ----------
+        axis : int or tuple of int, optional
+            Along which to take it; by default all.
+        keepdims : bool
+            Whether the result keeps those axes, with length 1.
+        correction : float
+            The sum of n squares is divided by ``n - correction``. By default it is 0 as in NumPy, not 1 as in PyTorch.
+
+        Raises
+        ------
+        InputError
+            If the correction is not a number below n, an axis no whole number, or `keepdims` no bool.
+        ShapeError
+            If the tensor has no such axis, or one is named twice.
+
+        Examples
+        --------
+        >>> x = Tensor([1, 3])
+        >>> x.var().item(), x.var(correction=1).item()
+        (1.0, 2.0)
+        """
         spread = self - self.mean(axis, keepdims=True)
         n = structural.count(self, None if axis is None else axes_of(self, axis, "var"))
         try:
@@ -369,15 +658,84 @@ class Tensor(Arithmetic, rank=1):
         return found * (n / (n - less)) if less else found
 
     def max(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """The largest number; where several are, each gets an equal share of the gradient."""
+        """The largest number: of all, or along an axis or several.
+
+        Where several are the largest, each gets an equal share of the gradient. (Along an axis, PyTorch gives all of it
+        to one of them, and returns indices besides.)
+
+        Parameters
+        ----------
+        axis : int or tuple of int, optional
+            Along which to look for it; by default all.
+        keepdims : bool
+            Whether the result keeps those axes, with length 1.
+
+        Raises
+        ------
+        ShapeError
+            If there are no numbers, the tensor has no such axis, or one is named twice.
+        InputError
+            If an axis is no whole number, or `keepdims` no bool.
+
+        Examples
+        --------
+        >>> x = Tensor([2, 5, 5], requires_grad=True)
+        >>> x.max().backward()
+        >>> x.max().item(), x.grad
+        (5.0, array([0. , 0.5, 0.5]))
+        """
         return reduce(structural.largest, self, axis, keepdims=keepdims)
 
     def min(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """The smallest number; where several are, each gets an equal share of the gradient."""
+        """The smallest number: of all, or along an axis or several.
+
+        Where several are the smallest, each gets an equal share of the gradient, as in `max`.
+
+        Parameters
+        ----------
+        axis : int or tuple of int, optional
+            Along which to look for it; by default all.
+        keepdims : bool
+            Whether the result keeps those axes, with length 1.
+
+        Raises
+        ------
+        ShapeError
+            If there are no numbers, the tensor has no such axis, or one is named twice.
+        InputError
+            If an axis is no whole number, or `keepdims` no bool.
+
+        Examples
+        --------
+        >>> Tensor([[1, 2], [4, 3]]).min(axis=1)
+        Tensor(data=[1. 3.], grad=None)
+        """
         return reduce(structural.smallest, self, axis, keepdims=keepdims)
 
     def prod(self, axis: Any = None, keepdims: bool = False) -> Any:
-        """The product of the numbers; its derivatives are right at zeros too."""
+        """The product of the numbers: of all, or along an axis or several; its derivatives are right at zeros too.
+
+        Parameters
+        ----------
+        axis : int or tuple of int, optional
+            Along which to multiply; by default all. (In PyTorch it is one axis.)
+        keepdims : bool
+            Whether the result keeps those axes, with length 1.
+
+        Raises
+        ------
+        ShapeError
+            If the tensor has no such axis, or one is named twice.
+        InputError
+            If an axis is no whole number, or `keepdims` no bool.
+
+        Examples
+        --------
+        >>> x = Tensor([2, 0, 3], requires_grad=True)
+        >>> x.prod().backward()
+        >>> x.prod().item(), x.grad
+        (0.0, array([0., 6., 0.]))
+        """
         return reduce(structural.product, self, axis, keepdims=keepdims)
 
     logsumexp, softmax, log_softmax = functions.logsumexp, functions.softmax, functions.log_softmax
@@ -388,12 +746,31 @@ class Tensor(Arithmetic, rank=1):
         """Fill `grad` with the derivative of this tensor, times `gradient`, by every tensor and Value below it.
 
         Leaves add it to what they hold, until their `grad` is set back to None; nodes in between hold the last pass
-        only. A pass that fails leaves every leaf as it was.
+        only, where PyTorch keeps nothing. A pass that fails leaves every leaf as it was. The graph stays, and can go
+        backward again, without PyTorch's retain_graph.
 
         Parameters
         ----------
         gradient : array_like, optional
             In the shape of the tensor; only a tensor of one number can do without, for which it is 1.
+
+        Raises
+        ------
+        InputError
+            If nothing below needs a gradient, or `gradient` holds no real numbers.
+        ShapeError
+            If it is missing for a tensor of several numbers, or has another shape.
+
+        Examples
+        --------
+        >>> x = Tensor([1, 2], requires_grad=True)
+        >>> y = x * x
+        >>> y.sum().backward()
+        >>> x.grad
+        array([2., 4.])
+        >>> y.backward([1.0, 0.0])
+        >>> x.grad
+        array([4., 4.])
         """
         if not self.requires_grad:
             raise InputError(
@@ -420,7 +797,20 @@ class Tensor(Arithmetic, rank=1):
         return found
 
     def collect(self, gradient: Any) -> Any:
-        """What `grad` becomes with what a backward pass brought: an array that no other node has."""
+        """What `grad` becomes with what a backward pass brought: an array that no other node has.
+
+        Raises
+        ------
+        ShapeError
+            If `grad` was set by hand to an array of another shape.
+
+        Examples
+        --------
+        >>> w = Tensor([1.0, 2.0], requires_grad=True)
+        >>> w.grad = np.array([10.0, 10.0])
+        >>> w.collect(np.array([1.0, 2.0]))
+        array([11., 12.])
+        """
         self.mark = None
         if self.grad is None:
             shared = type(gradient) is not np.ndarray or gradient.base is not None or sys.getrefcount(gradient) > _ALONE

@@ -180,7 +180,14 @@ def _variable(x: Any) -> Any:
 
 
 def shape_of(x: Any) -> tuple[int, ...] | None:
-    """The shape of an argument; None for a number or a Value."""
+    """The shape of an argument; None for a number or a Value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> shape_of(np.zeros((2, 3))), shape_of(1.0)
+    ((2, 3), None)
+    """
     if isinstance(x, Node):
         return None if type(x._value) is float else x._value.shape
     return x.shape if isinstance(x, np.ndarray) else None
@@ -270,10 +277,17 @@ def value_and_grad(
     callable
         Of the same arguments as `f`; it returns ``(value, derivative)``, the derivative as `grad` gives it.
 
+    Raises
+    ------
+    InputError, ShapeError, DomainError, GraphCutError
+        As `grad`.
+
     Examples
     --------
     >>> value_and_grad(lambda p: p["a"] * p["b"])({"a": 2.0, "b": 3.0})
     (6.0, {'a': 3.0, 'b': 2.0})
+    >>> value_and_grad(lambda x: (x * x, "aux"), has_aux=True)(3.0)
+    ((9.0, 'aux'), 6.0)
     """
     _function(f, "value_and_grad")
     chosen = _chosen(argnums)
@@ -293,9 +307,10 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool 
     """The derivative of a function, as a function that takes the same arguments.
 
     Numbers give numbers, arrays give arrays, lists, tuples and dicts of them the same of derivatives. Where Values or
-    Tensors are among them, nodes come out, which belong to the graph and can go backward. The call raises an
-    `InputError` where an argument is missing or holds no numbers, and a `ShapeError` where the result of `f` is not one
-    number.
+    Tensors are among them, nodes come out, which belong to the graph and can go backward.
+
+    What the function closes over is a constant in the result, unless a Value or Tensor is among the differentiated
+    arguments: a plain number or array as result has no graph, and such leaves get no gradient from it.
 
     Parameters
     ----------
@@ -307,6 +322,23 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool 
         Whether `f` returns a pair of the number and anything else; then so does the derivative. Of the latter, what
         was computed from the arguments comes as plain numbers and arrays where they are plain.
 
+    Returns
+    -------
+    callable
+        Of the same arguments as `f`; it returns the derivative, in the structure and shapes of the argument.
+
+    Raises
+    ------
+    InputError
+        At once if `f` is no function or `argnums` no position; in the call if an argument is missing or holds no real
+        numbers, the result is a container or no number, or with `has_aux` no pair.
+    ShapeError
+        In the call, if the result is an array of several numbers.
+    DomainError
+        In the call, if a number is where `f` has no value or no derivative; arrays get NumPy's inf or nan.
+    GraphCutError
+        In the call, if `f` uses `math` in place of `microgad`, or calls `backward`.
+
     Examples
     --------
     >>> cube = lambda x: x**3
@@ -315,6 +347,14 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool 
     >>> import numpy as np
     >>> grad(lambda w: (w * w).sum())(np.array([1.0, 2.0]))
     array([2., 4.])
+    >>> from microgad import Value
+    >>> w = Value(2.0)
+    >>> slope = grad(lambda x: w * x * x)  # 2 w x
+    >>> slope(3.0), w.grad
+    (12.0, None)
+    >>> slope(Value(3.0)).backward()
+    >>> w.grad
+    6.0
     """
     _function(f, "grad")
     both = value_and_grad(f, argnums, has_aux)
@@ -363,6 +403,18 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         The function takes a cotangent in the structure and shapes of the result, and returns a tuple with one for each
         argument. It can be called any number of times.
 
+    Raises
+    ------
+    InputError
+        If `f` is no function, an argument, the result or a cotangent holds no real numbers, or the cotangent differs in
+        structure from the result.
+    ShapeError
+        If a cotangent has another shape than its part of the result.
+    DomainError
+        If a number is where `f` has no value, or, from the function, no derivative.
+    GraphCutError
+        If `f` uses `math` in place of `microgad`, or calls `backward`.
+
     Examples
     --------
     >>> out, pullback = vjp(lambda x, y: (x * y, x + y), 2.0, 3.0)
@@ -399,6 +451,17 @@ def jvp(f: Callable[..., Any], primals: Sequence[Any], tangents: Sequence[Any], 
     -------
     (result, tangent)
         The tangent has the structure and shapes of the result.
+
+    Raises
+    ------
+    InputError
+        If `f` is no function, the arguments or tangents are no tuple, hold no real numbers or differ in structure.
+    ShapeError
+        If a tangent has another shape than its argument.
+    DomainError
+        If a number is where `f` has no value or no derivative.
+    GraphCutError
+        If `f` uses `math` in place of `microgad`, or calls `backward`.
 
     Examples
     --------
@@ -445,6 +508,18 @@ def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: b
     callable
         Of the same arguments. It returns the structure of the result, and at each leaf of it the structure of the
         argument, with arrays of shape ``result.shape + argument.shape``.
+
+    Raises
+    ------
+    InputError
+        At once if `f` is no function or `argnums` no position; in the call if an argument is missing, or if it or the
+        result holds no real numbers.
+    ShapeError
+        In the call, if the result and the argument together have more axes than an array of NumPy can have.
+    DomainError
+        In the call, if a number is where `f` has no value or no derivative.
+    GraphCutError
+        In the call, if `f` uses `math` in place of `microgad`, or calls `backward`.
 
     Examples
     --------
@@ -521,6 +596,11 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bo
         Of the same arguments. It returns the structure of the argument, at each leaf of it that structure again, with
         arrays of shape ``leaf.shape + other.shape``.
 
+    Raises
+    ------
+    InputError, ShapeError, DomainError, GraphCutError
+        As `grad`; a `ShapeError` also for more axes than an array of NumPy can have.
+
     Examples
     --------
     >>> import numpy as np
@@ -548,6 +628,18 @@ def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
     array, number or tree
         In the structure of the argument; for several, a tuple.
 
+    Raises
+    ------
+    InputError
+        If `f` is no function, there is not one tangent for each argument, they hold no real numbers or differ in
+        structure, or the result is a container.
+    ShapeError
+        If a tangent has another shape than its argument, or the result is an array of several numbers.
+    DomainError
+        If a number is where `f` has no value or no derivative.
+    GraphCutError
+        If `f` uses `math` in place of `microgad`, or calls `backward`.
+
     Examples
     --------
     >>> import numpy as np
@@ -573,6 +665,16 @@ def hessian_diagonal(f: Callable[..., Any], argnums: int | Sequence[int] = 0) ->
         A function that returns one number.
     argnums : int or tuple of int
         The positional argument to differentiate by; for a tuple there is a tuple of diagonals.
+
+    Returns
+    -------
+    callable
+        Of the same arguments; it returns the diagonal, in the structure and shapes of the argument.
+
+    Raises
+    ------
+    InputError, ShapeError, DomainError, GraphCutError
+        As `grad`.
 
     Examples
     --------

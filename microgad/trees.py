@@ -14,17 +14,38 @@ LEAF = (None, range(0))
 
 @dataclass(frozen=True, repr=False)
 class Structure:
-    """The shape of a tree: which containers, with which keys, around how many leaves."""
+    """The shape of a tree: which containers, with which keys, around how many leaves.
+
+    Two are equal where the trees have the same containers in the same order, the keys of a dict included.
+
+    Examples
+    --------
+    >>> tree_structure([1.0, (2.0,)]) == tree_structure(["a", ("b",)])
+    True
+    """
 
     nodes: tuple[tuple[Any, Sequence[Any]], ...]  # class and keys; a container stands before what it holds
 
     @property
     def count(self) -> int:
-        """How many leaves it has."""
+        """How many leaves it has.
+
+        Examples
+        --------
+        >>> tree_structure([1.0, (2.0,)]).count
+        2
+        """
         return self.nodes.count(LEAF)
 
     def path(self, i: int) -> str:
-        """Where node number `i` stands in the tree, as an index is written; the empty string for the tree itself."""
+        """Where node number `i` stands in the tree, as an index is written; the empty string for the tree itself.
+
+        Examples
+        --------
+        >>> structure = tree_structure({"w": [1.0, 2.0]})
+        >>> structure.path(0), structure.path(1), structure.path(3)
+        ('', "['w']", "['w'][1]")
+        """
         waiting: list[Any] = [None]
         above = []  # of each node, the number of its container, and the key there
         for n, (_, keys) in enumerate(self.nodes[: i + 1]):
@@ -37,11 +58,23 @@ class Structure:
         return f"{''.join(reversed(keys_back)):.200}"
 
     def place(self, k: int) -> str:
-        """Where leaf number `k` stands in the tree."""
+        """Where leaf number `k` stands in the tree.
+
+        Examples
+        --------
+        >>> tree_structure({"w": [1.0, 2.0]}).place(1)
+        "['w'][1]"
+        """
         return self.path([i for i, node in enumerate(self.nodes) if node == LEAF][k])
 
     def fold(self, leaves: Sequence[Any], made: Callable[[Any, Sequence[Any], list[Any]], Any]) -> Any:
-        """The tree with these leaves, its containers `made` of their class, keys and parts."""
+        """The tree with these leaves, its containers `made` of their class, keys and parts.
+
+        Examples
+        --------
+        >>> tree_structure([1.0, (2.0,)]).fold([3.0, 4.0], lambda kind, keys, parts: sum(parts))
+        7.0
+        """
         rest, parts = list(leaves), list[Any]()
         for kind, keys in reversed(self.nodes):  # so that the parts of a container are made before it
             parts.append(made(kind, keys, [parts.pop() for _ in keys]) if kind else rest.pop())
@@ -98,7 +131,22 @@ def tree_flatten(tree: Any) -> tuple[list[Any], Structure]:
     """The leaves of a tree in order, and its structure, from which `tree_unflatten` makes it again.
 
     Lists, tuples, named tuples and dicts are containers, dicts in the order in which their keys were set; None is an
-    empty one; everything else is a leaf. An `InputError` for a tree that holds itself.
+    empty one; everything else is a leaf.
+
+    Parameters
+    ----------
+    tree : object
+        Nested containers, or a leaf alone.
+
+    Returns
+    -------
+    (list, Structure)
+        The leaves, and what stands around them.
+
+    Raises
+    ------
+    InputError
+        If the tree holds itself.
 
     Examples
     --------
@@ -127,7 +175,19 @@ def tree_flatten(tree: Any) -> tuple[list[Any], Structure]:
 
 
 def tree_unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
-    """The tree of that structure with these leaves; an `InputError` if there are too many, or too few.
+    """The tree of that structure with these leaves.
+
+    Parameters
+    ----------
+    structure : Structure
+        From `tree_flatten` or `tree_structure`.
+    leaves : sequence
+        As many as it has leaves, in order.
+
+    Raises
+    ------
+    InputError
+        If there are too many leaves or too few, or `structure` is no Structure.
 
     Examples
     --------
@@ -147,7 +207,13 @@ def tree_unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
 
 
 def trees_of(structures: Sequence[Structure], leaves: Sequence[Any]) -> list[Any]:
-    """Several trees, from the leaves of all of them."""
+    """Several trees, from the leaves of all of them.
+
+    Examples
+    --------
+    >>> trees_of([tree_structure(0), tree_structure([0, 0])], [1.0, 2.0, 3.0])
+    [1.0, [2.0, 3.0]]
+    """
     rest, made = list(leaves), []
     for structure in structures:
         made.append(tree_unflatten(structure, rest[: structure.count]))
@@ -157,6 +223,11 @@ def trees_of(structures: Sequence[Structure], leaves: Sequence[Any]) -> list[Any
 
 def tree_structure(tree: Any) -> Structure:
     """The structure of a tree: trees that differ in their leaves alone have the same.
+
+    Parameters
+    ----------
+    tree : object
+        Nested containers, or a leaf alone; an `InputError` if it holds itself.
 
     Examples
     --------
@@ -168,6 +239,11 @@ def tree_structure(tree: Any) -> Structure:
 
 def tree_leaves(tree: Any) -> list[Any]:
     """The leaves of a tree, in order.
+
+    Parameters
+    ----------
+    tree : object
+        Nested containers, or a leaf alone; an `InputError` if it holds itself.
 
     Examples
     --------
@@ -185,14 +261,23 @@ def tree_map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     f : callable
         Of as many arguments as there are trees.
     tree, *rest
-        Nested lists, tuples and dicts of one structure, where the order of a dict's keys makes no difference; else it
-        is an `InputError`, which says where they differ.
+        Nested lists, tuples and dicts of one structure, where the order of a dict's keys makes no difference.
+
+    Returns
+    -------
+    tree
+        In the structure of the first.
+
+    Raises
+    ------
+    InputError
+        If `f` is no function, the first tree holds itself, or the structures differ; the message says where.
 
     Examples
     --------
     >>> params, grads = {"w": [1.0, 2.0], "b": 3.0}, {"w": [0.5, 0.5], "b": -1.0}
-    >>> tree_map(lambda p, g: p - 0.1 * g, params, grads)
-    {'w': [0.95, 1.95], 'b': 3.1}
+    >>> tree_map(lambda p, g: p - 2.0 * g, params, grads)
+    {'w': [0.0, 1.0], 'b': 5.0}
     """
     if not callable(f):
         raise InputError(f"tree_map applies a function to each leaf, not {shown(f)}")
@@ -202,7 +287,13 @@ def tree_map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
 
 
 def same_structure(structure: Structure, tree: Any, what: str) -> list[Any]:
-    """The leaves of another tree, in the order of `structure`; an error of `what` if it has another one."""
+    """The leaves of another tree, in the order of `structure`; an `InputError` of `what` if it has another one.
+
+    Examples
+    --------
+    >>> same_structure(tree_structure({"a": 0, "b": 0}), {"b": 2.0, "a": 1.0}, "tree_map")
+    [1.0, 2.0]
+    """
     leaves, waiting = [], [tree]
     for i, (kind, keys) in enumerate(structure.nodes):
         x = waiting.pop()

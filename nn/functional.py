@@ -29,7 +29,14 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     Returns
     -------
     array or Tensor, shape (..., m)
-        The pre-activations. A `ShapeError` if the shapes do not fit.
+        The pre-activations.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not fit.
+    InputError
+        If one of them holds no real numbers.
 
     Examples
     --------
@@ -59,12 +66,12 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
 def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Any:
     """The cross-entropy between target probabilities and the softmax of logits, stable at any size.
 
-    Its gradient by the logits is softmax minus target.
+    Its gradient by the logits is softmax minus target, for "mean" divided by the number of examples.
 
     Parameters
     ----------
     logits : array or Tensor, shape (..., K)
-        A row for each example; not probabilities.
+        A row for each example; not probabilities. The classes are along the last axis, in PyTorch along the second.
     target : array of int, shape (...), or array or Tensor, shape (..., K)
         The index of the right class of each example, from 0 to K - 1, or its probabilities.
     reduction : {"mean", "sum", "none"}
@@ -73,16 +80,26 @@ def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Any:
     Returns
     -------
     number, array or Tensor
-        One number, or for "none" one for each example. A `ShapeError` where the shapes do not fit, an `InputError`
-        for a label out of range.
+        One number, or for "none" one for each example.
+
+    Raises
+    ------
+    ShapeError
+        If there are no classes, or the target has neither the shape of the logits nor that without the last axis.
+    InputError
+        If a label is out of range (there is no ignore_index), `reduction` is none of the three, or the logits or the
+        target hold no real numbers.
 
     Examples
     --------
     >>> import microgad as mg
-    >>> z = mg.Tensor([[1.0, 2.0, 3.0]], requires_grad=True)
-    >>> cross_entropy(z, [2]).backward()
-    >>> z.grad.round(8)
-    array([[ 0.09003057,  0.24472847, -0.33475904]])
+    >>> z = mg.Tensor([[0.0, 0.0]], requires_grad=True)
+    >>> loss = cross_entropy(z, [1])
+    >>> loss.backward()
+    >>> print(f"{mg.exp(loss).item():.6f}")
+    2.000000
+    >>> z.grad
+    array([[ 0.5, -0.5]])
     """
     if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
         raise InputError(f'reduction is "mean", "sum" or "none", not {shown(reduction)}')
