@@ -31,7 +31,7 @@ class Node:
     grad: Any  # None until a backward pass arrives
     mark: Any  # belongs to the walk under way
     name: str | None
-    requires_grad: bool = True  # a Tensor may say no
+    needs: bool = True  # a gradient; a Tensor may say no
 
     def __init_subclass__(cls, rank: int | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -79,7 +79,7 @@ class Node:
         )
         arrays = type(self._value) is not float
         for i, x in enumerate(operands):
-            if type(x) is float or not (x.requires_grad if among is None else x in among):
+            if type(x) is float or not (x.needs if among is None else x in among):
                 continue
             try:
                 if row.vjp:
@@ -182,7 +182,7 @@ class Node:
             operands = a if type(a) is tuple else (a,) if b is EMPTY else (a, b)
             args: list[Any] = [x if type(x) is float else x._value for x in operands]
             for x, arg, rule in zip(operands, args, quick):  # noqa: B905, which costs a tenth of a microsecond
-                if type(x) is not float and x.requires_grad:
+                if type(x) is not float and x.needs:
                     try:
                         contribution = rule(g, data, *args, **params)
                     except ArithmeticError as error:  # which np.errstate may ask for

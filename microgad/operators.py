@@ -207,6 +207,15 @@ class Arithmetic(Node, rank=-1):
     spelled_out: ClassVar = {"__add__": __add__, "__mul__": __mul__, "relu": relu}
 
     @property
+    def requires_grad(self) -> bool:
+        """Whether backward passes give it a gradient; of a leaf Tensor it can be set."""
+        return self.needs
+
+    @requires_grad.setter
+    def requires_grad(self, needs: bool) -> None:
+        raise InputError("a Value always has a gradient: take .data where a constant is meant")
+
+    @property
     def label(self) -> str:
         """Micrograd's word for the name, and like there the empty string where there is none."""
         return self.name or ""
@@ -232,10 +241,13 @@ class Arithmetic(Node, rank=-1):
     def __bool__(self) -> bool:
         return bool(self._value)
 
+    def __int__(self) -> int:
+        return int(float(self))  # which says what to use
+
     def __float__(self) -> float:
         raise GraphCutError(
             f"float() of the {type(self).__name__} {spell(self)} would cut it out of the graph: use mg.exp, mg.log … "
-            "in place of math.exp, math.log …, or .data where only the number is wanted and no derivative"
+            "in place of math.exp, math.log …, or .item() or .data where only the number is wanted and no derivative"
         )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
@@ -251,6 +263,11 @@ class Arithmetic(Node, rank=-1):
                 return row(*inputs)
             if {"d->?", "dd->?"} & set(ufunc.types):  # a question about numbers: np.isnan, np.less
                 return _asked(f"np.{ufunc.__name__}", ufunc, inputs)
+        if "out" in kwargs:
+            raise InputError(
+                f"np.{ufunc.__name__} with out=, as of an operator in place, records no graph: give it numbers, "
+                "the .data of a Value or Tensor"
+            )
         name = ".".join([ufunc.__name__, method][: 1 + (method != "__call__")]) + "".join(f" with {k}=" for k in kwargs)
         known = ", ".join(sorted(known.__name__ for known in OF_UFUNC))
         raise InputError(f"np.{name} records no graph; these do: {known}")
@@ -269,7 +286,8 @@ class Arithmetic(Node, rank=-1):
             inspect.signature(ours).bind(*args, **given)
         except (LookupError, TypeError):
             known = f"take .data where only the number{'s are' if tensors else ' is'} wanted"
-            raise InputError(f"np.{name} records no graph: {known}") from None
+            where = function.__module__.replace("numpy", "np", 1)
+            raise InputError(f"{where}.{name} records no graph: {known}") from None
         return ours(*args, **given)
 
     def __format__(self, spec: str) -> str:

@@ -153,7 +153,7 @@ def _entry(node: Node, index: dict[Node, int]) -> dict[str, Any]:
             _refuse(node, index, f"it holds an array of shape {data.shape} and dtype {data.dtype}")
         entry |= {"shape": list(data.shape), "dtype": data.dtype.name}
     entry["data"] = listed(data) if tensor else written(data)
-    if tensor and node.requires_grad:
+    if tensor and node.needs:
         entry["requires_grad"] = True
     # What does not agree would not load: a graph is no longer one computation once the data of a leaf was set.
     if row is not None and not agree(data, given := now(node), node):
@@ -300,7 +300,7 @@ def _node(entry: Any, nodes: Sequence[Any], used: set[int], room: int) -> Any:
         needs = entry.get("requires_grad", False)
         if type(needs) is not bool:
             fail(i, f'"requires_grad" has to be true or false, not {what(needs)}')
-        node.requires_grad = needs
+        node.needs = needs
     if "name" in entry:
         name = entry["name"]
         if type(name) is not str or not whole(name):

@@ -49,7 +49,7 @@ class View:
         for node in reversed(self.order):
             if found[node] or node is self.order[-1]:
                 for x in node.inputs:
-                    if x.requires_grad:
+                    if x.needs:
                         found[x].append(node)
         return found
 
@@ -334,7 +334,7 @@ def backward_steps(f: Node) -> Iterator[Step]:
     """
     view = View(f, "steps")
     one_number(f, "backward_steps")
-    if not f.requires_grad:
+    if not f.needs:
         raise InputError(
             f"nothing below {literal(spell(f))} needs a gradient: make a leaf with Tensor(..., requires_grad=True), "
             "outside of mg.no_grad()"
@@ -345,7 +345,7 @@ def backward_steps(f: Node) -> Iterator[Step]:
 def steps_back(view: View) -> Iterator[Step]:
     """The steps of `backward_steps` in a view that is there already."""
     root = view.order[-1]
-    totals: dict[Any, Any] = {root: root.seed()} if root.requires_grad else {}
+    totals: dict[Any, Any] = {root: root.seed()} if root.needs else {}
     arrived = totals.get
     for node in reversed(view.order):
         if node.prim is not None and node in totals:

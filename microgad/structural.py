@@ -405,10 +405,10 @@ def _nll(logp: Any, target: Any, reduction: str) -> Any:
     if reduction != "none":
         found = np.vdot(target, logp)
         if found == found:
-            return -found / _examples(logp, reduction)
+            return 0.0 - found / _examples(logp, reduction)  # 0 of a perfect prediction, not -0
     # Perhaps only 0 times -inf: a class that is ruled out, and not meant.
     found = np.multiply(target, logp, where=target != 0.0, out=np.zeros(logp.shape, np.result_type(target, logp)))
-    return -np.add.reduce(found, axis=-1 if reduction == "none" else None) / _examples(logp, reduction)
+    return 0.0 - np.add.reduce(found, axis=-1 if reduction == "none" else None) / _examples(logp, reduction)
 
 
 def _examples(logp: Any, reduction: str) -> int:

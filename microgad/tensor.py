@@ -25,6 +25,7 @@ from .primitive import Primitive, silent, watchers
 # step with a batch of 256. The array itself is never touched, and takes no memory.
 np.empty(31 << 20, np.uint8)
 
+USED = object()  # the mark of a leaf that stands in a graph
 _new = object.__new__
 NUMBERS = (int, float, np.floating, np.integer, np.bool_)
 # What no number is, in an operator; anything else that is unknown may have an operator of its own.
@@ -50,13 +51,13 @@ def _operator(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
     def method(self: Tensor, other: Any) -> Any:
         kind = type(other)
         if kind is Tensor:
-            data, needs = other._value, self.requires_grad or other.requires_grad
+            data, needs = other._value, self.needs or other.needs
         elif kind is float or kind is int:
             try:
                 data = other = float(other)
             except OverflowError:
                 return _by_table(row, self, other)
-            needs = self.requires_grad
+            needs = self.needs
         else:
             return _by_table(row, self, other)
         if silent or watchers or type(self) is not Tensor:
@@ -66,7 +67,11 @@ def _operator(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
         except Exception:
             return row(self, other)  # which says what is wrong
         out = _new(Tensor)
-        out._value, out.prim, out.a, out.b, out.requires_grad = data, row, self, other, needs
+        if self.mark is None:
+            self.mark = USED
+        if kind is Tensor and other.mark is None:
+            other.mark = USED
+        out._value, out.prim, out.a, out.b, out.needs = data, row, self, other, needs
         out.grad = out.mark = out.name = None
         return out
 
@@ -86,7 +91,7 @@ def leaf(data: np.ndarray[Any, Any]) -> Tensor:
     Tensor(data=[0. 0.], grad=None)
     """
     out = _new(Tensor)
-    out._value, out.requires_grad, out.a, out.b = data, False, EMPTY, EMPTY
+    out._value, out.needs, out.a, out.b = data, False, EMPTY, EMPTY
     out.grad = out.mark = out.prim = out.name = None
     return out
 
@@ -138,20 +143,18 @@ class Tensor(Arithmetic, rank=1):
     ('×', False)
     """
 
-    __slots__ = ("requires_grad",)
+    __slots__ = ("needs",)
 
     def __init__(
         self, data: Any, requires_grad: bool = False, name: str | None = None, *, label: str | None = None
     ) -> None:
         if isinstance(data, Tensor) and data.prim is None:
             data = data._value  # a leaf is no part of a graph that could be cut
-        if not isinstance(requires_grad, (bool, np.bool_)):
-            raise InputError(f"requires_grad is True or False, not {shown(requires_grad)}")
         self._value = as_array(data)
-        self.requires_grad = bool(requires_grad)
         self.name = label if name is None else name
         self.a = self.b = EMPTY
         self.grad = self.mark = self.prim = None
+        self.requires_grad = requires_grad
 
     @staticmethod
     def constant(x: Any) -> Any:
@@ -171,21 +174,35 @@ class Tensor(Arithmetic, rank=1):
 
     @staticmethod
     def settle(node: Any) -> None:
-        """Say whether a new node needs a gradient: if one of its operands does.
+        """Say whether a new node needs a gradient: if one of its operands does. Leaves that do not are marked."""
+        node.needs, a, b = False, node.a, node.b
+        for x in a if type(a) is tuple else (a, b):  # EMPTY and numbers are floats
+            if type(x) is not float:
+                if x.needs:
+                    node.needs = True
+                elif x.mark is None:
+                    x.mark = USED
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether backward passes give it a gradient; of a leaf it can be set.
 
         Examples
         --------
-        >>> y = Tensor([1.0], requires_grad=True) * 2.0
-        >>> y.requires_grad = False
-        >>> Tensor.settle(y)
-        >>> y.requires_grad
+        >>> w = Tensor([1.0])
+        >>> w.requires_grad = True
+        >>> (w * 2.0).requires_grad
         True
         """
-        node.requires_grad, a, b = False, node.a, node.b
-        for x in a if type(a) is tuple else (a, b):  # EMPTY and numbers are floats
-            if type(x) is not float and x.requires_grad:
-                node.requires_grad = True
-                break
+        return self.needs
+
+    @requires_grad.setter
+    def requires_grad(self, needs: bool) -> None:
+        if self.prim is not None:
+            raise InteriorError(f"{spell(self)} is computed: .detach() is the same numbers without a gradient")
+        if not isinstance(needs, (bool, np.bool_)):
+            raise InputError(f"requires_grad is True or False, not {shown(needs)}")
+        self.needs = bool(needs)
 
     @property
     def data(self) -> np.ndarray[Any, Any]:
@@ -337,8 +354,10 @@ class Tensor(Arithmetic, rank=1):
         if silent or watchers or type(self) is not Tensor:
             return primitives.relu(self)
         out = _new(Tensor)
+        if self.mark is None:
+            self.mark = USED
         out._value, out.prim, out.a, out.b = np.maximum(self._value, 0.0), primitives.relu, self, EMPTY
-        out.requires_grad = self.requires_grad
+        out.needs = self.needs
         out.grad = out.mark = out.name = None
         return out
 
@@ -540,10 +559,15 @@ class Tensor(Arithmetic, rank=1):
         return structural.index.given(key=parts)(self)
 
     def __setitem__(self, key: Any, x: Any) -> None:
-        if self.prim is not None or self.requires_grad:
+        if self.prim is not None:
             raise InteriorError(
-                f"{spell(self)} is part of a graph, which would not know of the change: compute a new tensor with "
-                "mg.where, or set .data of a leaf between two passes"
+                f"{spell(self)} is computed: make a new tensor with mg.where, or set data of its inputs"
+            )
+        if self.needs or self.mark is not None:
+            why = "needs a gradient" if self.needs else "was used in a graph"
+            raise InteriorError(
+                f"{spell(self)} {why}, which would not know of the change: fill an array of NumPy and make a new Tensor "
+                "of it, or set .data[...] between two passes"
             )
         parts = tuple(map(_index, key if isinstance(key, tuple) else (key,)))
         given = array_of(f"what is put into {spell(self)}", x)
@@ -551,6 +575,16 @@ class Tensor(Arithmetic, rank=1):
             self._value[parts] = given
         except (ValueError, IndexError, TypeError, OverflowError) as error:
             raise ShapeError(f"{given.shape} is put into {spell(self)} of shape {self.shape}: {error}") from None
+
+    def _in_place(self, other: Any) -> Any:
+        if self.prim is None and self.needs:
+            raise InteriorError(
+                f"{spell(self)} is a leaf that needs a gradient: an operator in place would leave it as it is, and make a "
+                "new tensor of its name; write p.data -= ..., with numbers, to change it, or p = p - ... for a new one"
+            )
+        return NotImplemented  # a new tensor, as of x = x + y
+
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __imatmul__ = _in_place
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -772,7 +806,7 @@ class Tensor(Arithmetic, rank=1):
         >>> x.grad
         array([4., 4.])
         """
-        if not self.requires_grad:
+        if not self.needs:
             raise InputError(
                 f"nothing below {spell(self)} needs a gradient: make a leaf with Tensor(..., requires_grad=True), "
                 "outside of mg.no_grad()"
@@ -827,7 +861,7 @@ class Tensor(Arithmetic, rank=1):
     # ---- NumPy and Python
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        if self.requires_grad:
+        if self.needs:
             raise GraphCutError(
                 f"an array of {spell(self)} would cut it out of the graph: use functions of microgad, or .numpy() "
                 "where only the numbers are wanted"
@@ -836,8 +870,9 @@ class Tensor(Arithmetic, rank=1):
 
     def __repr__(self) -> str:
         name = f", name={self.name!r}" if self.name else ""
-        needs = ", requires_grad=True" if self.requires_grad and self.prim is None else ""
-
+        needs = ", requires_grad=True" if self.needs and self.prim is None else ""
+        needs += f", shape={self.shape}" if not self.size and self.ndim > 1 else ""
+        needs += f", dtype={self.dtype}" if self.dtype != np.float64 else ""
         kind = type(self).__name__
 
         def numbers(x: Any) -> str:

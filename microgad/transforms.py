@@ -115,7 +115,7 @@ class Run:
             below = isinstance(x, Node)
             variable.prim, variable.a = (identity, x) if below else (None, EMPTY)
             if isinstance(variable, Tensor):
-                variable.requires_grad = below and x.requires_grad
+                variable.needs = below and x.needs
         if self.nodes:
             for node in self.order:  # what the function computed needs a gradient where the given nodes do
                 if node in self.among and node.prim is not None and type(node._value) is not float:
@@ -175,7 +175,7 @@ def _variable(x: Any) -> Any:
     below = (_Array if array else _Number)(getattr(x, "_value", x), name=getattr(x, "name", None))
     variable = OPEN.bind(Tensor if array else Value, (below,))
     if array:
-        below.requires_grad = variable.requires_grad = True
+        below.needs = variable.needs = True
     return variable
 
 

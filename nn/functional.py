@@ -127,6 +127,11 @@ def _probabilities(target: Any, z: Any) -> Any:
             flat = np.zeros((given.size, of[-1]), rows.dtype(z))
             flat[np.arange(given.size), given.reshape(-1)] = 1.0
             return leaf(flat.reshape(of)) if isinstance(z, Node) else flat.reshape(of)
+        if given.dtype.kind in "fb" and given.shape == of[:-1]:
+            raise InputError(
+                f"targets of cross_entropy of dtype {given.dtype}, one for each example: labels are integers, as "
+                "np.asarray(targets, int) makes them"
+            )
         target = array_of("targets of cross_entropy", target, rows.dtype(z))
     if shape(target) != of:
         raise ShapeError(

@@ -232,12 +232,40 @@ def test_setitem_is_for_leaves_that_no_gradient_reaches():
     x[x.data == 3.0] = 0.0
     assert x.tolist() == [[5.0, 6.0], [0.0, 7.0]]
     tracked = leaf([1.0, 2.0], "w")
-    with pytest.raises(InteriorError, match=r"w is part of a graph.* set \.data of a leaf"):
+    with pytest.raises(InteriorError, match=r"w needs a gradient, .* set \.data\[\.\.\.\] between two passes"):
         tracked[0] = 5.0
     with pytest.raises(GraphCutError):
         x[0] = tracked
     assert tracked.tolist() == [1.0, 2.0]
     assert x.tolist() == [[5.0, 6.0], [0.0, 7.0]]
+    for use in (lambda x: x * 2.0, lambda x: tracked[:2] * x, Tensor.relu, Tensor.sum, mg.exp, lambda x: mg.stack([x])):
+        x = Tensor([1.0, 2.0], name="x")
+        with mg.no_grad():
+            use(x)
+        x[0] = 3.0
+        use(x)
+        with pytest.raises(InteriorError, match=r"x was used in a graph, which would not know of the change"):
+            x[0] = 4.0
+        assert x.tolist() == [3.0, 2.0]
+
+
+def test_requires_grad_is_set_on_leaves():
+    x = Tensor([1.0, 2.0], name="x")
+    x.requires_grad = True
+    y = x * 2.0
+    with pytest.raises(InteriorError, match=r"x \* 2\.0 is computed: \.detach\(\)"):
+        y.requires_grad = False
+    with pytest.raises(InputError, match="True or False"):
+        x.requires_grad = "yes"
+    with pytest.raises(InputError, match="a Value always has a gradient"):
+        Value(1.0).requires_grad = False
+    y.sum().backward()
+    assert (x.grad.tolist(), x.requires_grad, y.requires_grad, Value(1.0).requires_grad) == (
+        [2.0, 2.0],
+        True,
+        True,
+        True,
+    )
 
 
 # ---- gradients
@@ -628,7 +656,7 @@ def test_detach():
     assert (cut.tolist(), cut.requires_grad, cut.inputs) == ([3.0, 6.0], False, ())
     (x * cut).sum().backward()
     assert x.grad.tolist() == [3.0, 6.0]
-    cut[0] = 100.0
+    cut.data[0] = 100.0
     x.detach().data[1] = 100.0
     assert (y.tolist(), x.tolist()) == ([3.0, 6.0], [1.0, 2.0])
 
@@ -808,8 +836,8 @@ def test_operators_of_one_operand(compute):
 
 
 def test_augmented_assignment_makes_a_new_node():
-    x = leaf([1.0, 2.0])
-    y = x
+    x = leaf([1.0, 2.0], "x")
+    y = x + 0.0
     y += 1.0
     y *= x
     y -= [1.0, 1.0]
@@ -819,6 +847,9 @@ def test_augmented_assignment_makes_a_new_node():
     assert y.tolist() == [0.25, 6.25]
     y.sum().backward()
     assert x.grad.tolist() == [1.5, 12.5]
+    for change in (operator.iadd, operator.isub, operator.imul, operator.itruediv, operator.ipow):
+        with pytest.raises(InteriorError, match=r"x is a leaf that needs a gradient: .* write p\.data -= "):
+            change(x, 1.0)
 
 
 @pytest.mark.parametrize(

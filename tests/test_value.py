@@ -353,7 +353,9 @@ def test_numpy_questions_have_plain_answers():
     ],
 )
 def test_numpy_that_does_not_work_on_a_value_says_so(call):
-    with pytest.raises(InputError, match=r"np\.[\w.]+ .*records no graph; these do: absolute, add, "):
+    with pytest.raises(
+        InputError, match=r"np\.[\w.]+ .*records no graph(; these do: absolute, add, |: give it numbers)"
+    ):
         call(Value(2.0))
 
 

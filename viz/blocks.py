@@ -104,7 +104,7 @@ class Equations:
         self.of = name if _one(self._root) else f"Σ G ⊙ {factor(name)}"
         computed = [node for node in shown if node.prim is not None]
         self.forward = [self._forward(node) for node in computed or shown]
-        self.backward = list(self._backward(order)) if grads and computed and self._root.requires_grad else []
+        self.backward = list(self._backward(order)) if grads and computed and self._root.needs else []
 
     # ---- what stands where
 
@@ -227,7 +227,7 @@ class Equations:
 
     def _gathered(self, x: Node) -> Iterator[Line]:
         """How the gradient of a node adds up over its uses."""
-        if not x.requires_grad or x in self._merged or self._fused(x):
+        if not x.needs or x in self._merged or self._fused(x):
             return
         uses = list(self._through(reversed(self._uses[x])))
         terms = [term for term in (self._term(node, i) for node, i in uses) if term]
@@ -251,7 +251,7 @@ class Equations:
         uses, row = self._uses[x], x.prim
         if x is self._root or row is None or not row.partials or len(uses) != 1:
             return False
-        needing = [y for y in x.inputs if y.requires_grad]
+        needing = [y for y in x.inputs if y.needs]
         if len(needing) != 1 or shape(needing[0]) != shape(x):
             return False
         [(user, i)] = uses

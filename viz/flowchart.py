@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from microgad.agreement import outdated
 from microgad.naming import Text, given_names, literal, number
 from microgad.node import Node
 
@@ -110,6 +111,9 @@ def mermaid(f: Node, *, rankdir: str = "LR", grads: bool | None = None) -> Merma
                 lines.append(_box(start, "constant", [number(x)]))
             label = f'|"{_text(rows)}"|' if rows else ""
             lines.append(f"{start} -->{label} {circle}")
+    if problem := outdated(order):
+        lines.append(_box("note", "constant", [_literal(f"Not of one computation: {literal(problem)}.")]))
+        lines.append("class note constant")
     source = "\n".join([f"flowchart {rankdir}", *lines, "classDef constant fill:none,stroke:none"])
     if edges > EDGES or len(source) > CHARACTERS:
         size = f"{edges:,} edges in {len(source):,} characters"

@@ -25,6 +25,7 @@ COMMUTATIVE = (add, mul, maximum, minimum)
 # For other rows, by rankdir: where the first of two or three operands arrives, a third in the middle, and the last,
 # whatever the layout does with their boxes.
 SIDES = {"LR": ("nw", "w", "sw"), "RL": ("ne", "e", "se"), "TB": ("nw", "n", "ne"), "BT": ("sw", "s", "se")}
+REACH = 500  # from here on straight edges and a layout in a hurry: in seconds what would take minutes
 LIMIT = 1000  # nodes; a picture of more cannot be read, and its layout takes many seconds
 
 
@@ -98,6 +99,8 @@ def draw(
     drawing = Drawing(format=format)
     _attributes(drawing, rankdir, theme)
     _contents(drawing, f, order, names, adjoint, rankdir, theme, source)
+    if _reach(order) > REACH:
+        drawing.attr("graph", splines="line", searchsize="5", nslimit="0.1", nslimit1="0.1")
     drawing.alt = sentence(f, order, names, adjoint)
     if source is not None:
         called = all_names(order)
@@ -111,6 +114,20 @@ def draw(
         drawing.alt += f" {note}"
         drawing.text += f"\n{note}"
     return drawing
+
+
+def _reach(order: list[Node]) -> int:
+    """Over how many operations edges reach, all together: what the layout spends its time on."""
+    depth: dict[Node, int] = {}
+    for node in order:
+        if node.prim is not None:
+            depth[node] = 1 + max((depth.get(x, 0) for x in node.inputs), default=0)
+    first: dict[Node, int] = {}  # a leaf stands in front of the first operation that uses it
+    for node in order:
+        for x in node.inputs:
+            if x.prim is None:
+                first[x] = min(first.get(x, depth[node]), depth[node] - 1)
+    return sum(depth[node] - depth.get(x, first.get(x, 0)) - 1 for node in depth for x in node.inputs)
 
 
 def drawable(f: Any, rankdir: str, what: str) -> list[Node]:
@@ -137,7 +154,7 @@ def shares(order: list[Node], grads: bool | None) -> dict[Node, Any] | None:
         return None
     root = order[-1]
     alone = type(root._value) is float or root._value.size == 1
-    if not root.requires_grad or (root.grad is None and grads is None):
+    if not root.needs or (root.grad is None and grads is None):
         return {}
     if not alone and np.shape(root.grad) != root._value.shape:  # None, or set by hand
         return {}

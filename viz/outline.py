@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from microgad.agreement import outdated
 from microgad.errors import InputError, shown
-from microgad.naming import Text, given_names
+from microgad.naming import Text, given_names, literal
 from microgad.node import Node
 from microgad.order import topological_order
 
@@ -53,4 +54,6 @@ def tree(f: Node, *, grads: bool | None = None) -> Text:
     nodes = {x for x, _, _ in text.lines_of(f)[0] if isinstance(x, Node)}
     # Gradients flow from the end of the order: of a large graph only so much is computed as the tree shows.
     first = next(i for i, node in enumerate(order) if node in nodes)
-    return Text(text.tree(f, given_names(list(nodes)), shares(order[first:], grads)))
+    found = text.tree(f, given_names(list(nodes)), shares(order[first:], grads))
+    problem = outdated(order[first:])
+    return Text(found + (f"\nNot of one computation: {literal(problem)}." if problem else ""))
