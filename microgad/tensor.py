@@ -579,8 +579,8 @@ class Tensor(Arithmetic, rank=1):
     def _in_place(self, other: Any) -> Any:
         if self.prim is None and self.needs:
             raise InteriorError(
-                f"{spell(self)} is a leaf that needs a gradient: an operator in place would leave it as it is, and make a "
-                "new tensor of its name; write p.data -= ..., with numbers, to change it, or p = p - ... for a new one"
+                f"{spell(self)} is a leaf that needs a gradient: an operator in place would leave it as it is, and make "
+                "a new tensor of its name; write p.data -= ..., with numbers, to change it, or p = p - ... for a new one"
             )
         return NotImplemented  # a new tensor, as of x = x + y
 
