@@ -566,7 +566,7 @@ class Tensor(Arithmetic, rank=1):
         if self.needs or self.mark is not None:
             why = "needs a gradient" if self.needs else "was used in a graph"
             raise InteriorError(
-                f"{spell(self)} {why}, which would not know of the change: fill an array of NumPy and make a new Tensor "
+                f"{spell(self)} {why}, which would not know of the change: fill an array of NumPy and make a Tensor "
                 "of it, or set .data[...] between two passes"
             )
         parts = tuple(map(_index, key if isinstance(key, tuple) else (key,)))
@@ -579,8 +579,8 @@ class Tensor(Arithmetic, rank=1):
     def _in_place(self, other: Any) -> Any:
         if self.prim is None and self.needs:
             raise InteriorError(
-                f"{spell(self)} is a leaf that needs a gradient: an operator in place would leave it as it is, and make "
-                "a new tensor of its name; write p.data -= ..., with numbers, to change it, or p = p - ... for a new one"
+                f"{spell(self)} is a leaf that needs a gradient: an operator in place would leave it as it is and make "
+                "a new tensor of its name; write p.data -= ..., with numbers, to change it, or p = p - ... for another"
             )
         return NotImplemented  # a new tensor, as of x = x + y
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import InteriorError, spell
+from .errors import InteriorError, ShapeError, shown, spell
 from .operators import Arithmetic, as_float
 from .order import EMPTY
 
@@ -52,3 +52,19 @@ class Value(Arithmetic, rank=0):
         if self.prim is not None:
             raise InteriorError(f"{spell(self)} is computed: set the data of its inputs and compute it again")
         self._value = self.constant(x)
+
+    def item(self) -> float:
+        """The number, as of a Tensor that holds one."""
+        return self._value  # type: ignore[no-any-return]
+
+    def detach(self) -> Value:
+        """A leaf with the same number, through which no gradient flows."""
+        return Value(self._value)
+
+    def sum(self, axis: None = None, keepdims: bool = False) -> Value:
+        """The Value itself: a function of arrays that ends in a sum or a mean is one of numbers, too."""
+        if axis is not None:
+            raise ShapeError(f"{spell(self)} is one number, and has no axis {shown(axis)}")
+        return self
+
+    mean = sum

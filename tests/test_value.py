@@ -503,3 +503,17 @@ def test_a_message_stays_short_on_a_long_graph():
     with pytest.raises(DomainError) as caught:
         mg.log(x - 1)
     assert len(str(caught.value)) < 200
+
+
+def test_a_number_among_arrays_has_what_they_have():
+    x = Value(3.0, "x")
+    assert (type(x.item()), x.item()) == (float, 3.0)
+    cut = x.detach()
+    assert (cut.data, cut.inputs, cut is x) == (3.0, (), False)
+    (x * cut).backward()
+    assert (x.grad, cut.grad) == (3.0, 3.0)
+    assert x.sum() is x.mean() is x
+    with pytest.raises(mg.errors.ShapeError, match="x is one number, and has no axis int 0"):
+        x.sum(0)
+    slopes = mg.grad(lambda p: sum((v**2).sum() for v in p.values()))({"w": np.ones(2), "b": 1.5})
+    assert (slopes["w"].tolist(), slopes["b"]) == ([2.0, 2.0], 3.0)
