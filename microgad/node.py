@@ -116,7 +116,8 @@ class Node:
         """Fill `grad` with the derivative of this node, times `gradient`, by every node below it.
 
         Leaves add it to what they hold, until their `grad` is set back to None; nodes in between hold
-        the last pass only. A pass that fails leaves every leaf as it was.
+        the last pass only. A pass that fails leaves every leaf as it was. The numbers are taken as they are now:
+        data of a leaf is changed after the pass, not before it.
         """
         if watchers or hooks:
             return self.flow_back(self.as_gradient(gradient))

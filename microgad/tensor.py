@@ -680,8 +680,8 @@ class Tensor(Arithmetic, rank=1):
         >>> x.var().item(), x.var(correction=1).item()
         (1.0, 2.0)
         """
-        spread = self - self.mean(axis, keepdims=True)
         n = structural.count(self, None if axis is None else axes_of(self, axis, "var"))
+        spread = self - self.mean(axis, keepdims=True)
         try:
             less = float(correction) if isinstance(correction, NUMBERS) else math.nan
         except (OverflowError, TypeError):
@@ -781,7 +781,8 @@ class Tensor(Arithmetic, rank=1):
 
         Leaves add it to what they hold, until their `grad` is set back to None; nodes in between hold the last pass
         only, where PyTorch keeps nothing. A pass that fails leaves every leaf as it was. The graph stays, and can go
-        backward again, without PyTorch's retain_graph.
+        backward again, without PyTorch's retain_graph. The chain rule takes the numbers as they are now: change the data
+        of a leaf after the backward pass, not before it (`backward_steps` and drawings notice, this does not).
 
         Parameters
         ----------
