@@ -781,8 +781,8 @@ class Tensor(Arithmetic, rank=1):
 
         Leaves add it to what they hold, until their `grad` is set back to None; nodes in between hold the last pass
         only, where PyTorch keeps nothing. A pass that fails leaves every leaf as it was. The graph stays, and can go
-        backward again, without PyTorch's retain_graph. The chain rule takes the numbers as they are now: change the data
-        of a leaf after the backward pass, not before it (`backward_steps` and drawings notice, this does not).
+        backward again, without PyTorch's retain_graph. It takes the numbers as they are now: change data
+        of a leaf after the pass, not before it (`backward_steps` and drawings notice, this does not).
 
         Parameters
         ----------
