@@ -769,8 +769,7 @@ def test_float32_beside_float64(case):
             for i, x in enumerate(point)
         ]
         out = case(*of)
-        if not NUMPY_1:
-            assert out.dtype == np.float64
+        assert out.dtype == np.float64
         out.backward(case.cotangent(out.dtype))
         for leaf, wanted in zip(of, want, strict=True):
             exactly_like(leaf.grad, leaf)
