@@ -178,6 +178,14 @@ def kind(x: Any) -> str:
     return f"of shape {shape}" if shape or hasattr(x, "shape") else "a number"
 
 
+def no_gradient(name: str) -> InputError:
+    """The error of a backward pass from a result below which nothing needs a gradient."""
+    return InputError(
+        f"nothing below {name} needs a gradient: make a leaf with Tensor(..., requires_grad=True), "
+        "outside of mg.no_grad()"
+    )
+
+
 def at(operands: Sequence[Any], data: Sequence[Any]) -> str:
     """The numbers of the operands by name, for the end of a sentence; nothing where they name themselves."""
     pairs = dict(zip(map(spell, operands), data, strict=True))

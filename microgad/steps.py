@@ -12,7 +12,7 @@ import numpy as np
 
 from .agreement import outdated
 from .autodiff import one_number
-from .errors import GraphSizeError, InputError, shown, spell
+from .errors import GraphSizeError, InputError, no_gradient, shown, spell
 from .naming import DIGITS, FEW, all_names, literal, number
 from .node import Node
 from .order import topological_order
@@ -335,10 +335,7 @@ def backward_steps(f: Node) -> Iterator[Step]:
     view = View(f, "steps")
     one_number(f, "backward_steps")
     if not f.needs:
-        raise InputError(
-            f"nothing below {literal(spell(f))} needs a gradient: make a leaf with Tensor(..., requires_grad=True), "
-            "outside of mg.no_grad()"
-        )
+        raise no_gradient(literal(spell(f)))
     return steps_back(view)
 
 

@@ -14,7 +14,17 @@ import numpy as np
 from . import array_functions as functions
 from . import primitives, structural
 from .array_functions import array_of, as_array, axes_of, axis_of, reduce
-from .errors import GraphCutError, InputError, InteriorError, MicrogadError, ShapeError, brief, shown, spell
+from .errors import (
+    GraphCutError,
+    InputError,
+    InteriorError,
+    MicrogadError,
+    ShapeError,
+    brief,
+    no_gradient,
+    shown,
+    spell,
+)
 from .node import Node
 from .operators import Arithmetic
 from .order import EMPTY
@@ -450,11 +460,7 @@ class Tensor(Arithmetic, rank=1):
         [[1.0, 2.0], [3.0, 4.0]]
         """
         given = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
-        try:
-            to = tuple(operator.index(n) for n in given)
-        except TypeError:
-            said = f"reshape of {spell(self)}"
-            raise InputError(f"{said}: a shape is made of whole numbers, not {shown(given)}") from None
+        to = self._lengths(given, "reshape")
         known = 1
         for n in to:
             known *= n if n != -1 else 1
@@ -520,6 +526,14 @@ class Tensor(Arithmetic, rank=1):
         where = axis_of(self, axis, "unsqueeze", new=1)
         return self.reshape((*self.shape[:where], 1, *self.shape[where:]))
 
+    def _lengths(self, shape: Any, what: str) -> tuple[int, ...]:
+        """A shape that was asked for; an error of `what` if it is none."""
+        try:
+            return tuple(operator.index(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
+        except TypeError:
+            said = f"{what} of {spell(self)}"
+            raise InputError(f"{said}: a shape is made of whole numbers, not {shown(shape)}") from None
+
     def broadcast_to(self, shape: Any) -> Any:
         """The tensor repeated to a larger shape, by NumPy's rule; its gradient is the sum of what its copies get.
 
@@ -542,12 +556,9 @@ class Tensor(Arithmetic, rank=1):
         >>> x.grad
         array([3., 3.])
         """
+        to = self._lengths(shape, "broadcast_to")
         try:
-            to = tuple(operator.index(n) for n in (shape if isinstance(shape, (tuple, list)) else (shape,)))
             fits = np.broadcast_shapes(self.shape, to) == to
-        except TypeError:
-            said = f"broadcast_to of {spell(self)}"
-            raise InputError(f"{said}: a shape is made of whole numbers, not {shown(shape)}") from None
         except ValueError:
             fits = False
         if not fits:
@@ -808,10 +819,7 @@ class Tensor(Arithmetic, rank=1):
         array([4., 4.])
         """
         if not self.needs:
-            raise InputError(
-                f"nothing below {spell(self)} needs a gradient: make a leaf with Tensor(..., requires_grad=True), "
-                "outside of mg.no_grad()"
-            )
+            raise no_gradient(spell(self))
         if gradient is None:
             if self._value.size != 1:
                 raise ShapeError(
