@@ -45,6 +45,7 @@ from .functions import (
     tanh,
     where,
 )
+from .randomness import manual_seed
 from .recording import no_grad
 from .tensor import Tensor
 from .value import Value
@@ -97,6 +98,7 @@ __all__ = [
     "log",
     "log_softmax",
     "logsumexp",
+    "manual_seed",
     "maximum",
     "minimum",
     "nn",

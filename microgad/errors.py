@@ -41,7 +41,7 @@ class GraphSizeError(MicrogadError, ValueError):
 
 
 class FormatError(MicrogadError, ValueError):
-    """Text that is not a saved graph: truncated, changed, or from another version."""
+    """A text or file that is not what was saved: truncated, changed, or from another program or version."""
 
 
 class AnomalyError(MicrogadError, RuntimeError):
@@ -50,6 +50,10 @@ class AnomalyError(MicrogadError, RuntimeError):
 
 class GradCheckError(MicrogadError, AssertionError):
     """A derivative that differs from finite differences."""
+
+
+class StateDictError(MicrogadError, ValueError):
+    """A saved state that does not fit a module or an optimizer: names that are missing or unexpected, or shapes."""
 
 
 class RenderError(MicrogadError, RuntimeError):

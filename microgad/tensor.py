@@ -36,6 +36,7 @@ from .primitive import Primitive, silent, watchers
 np.empty(31 << 20, np.uint8)
 
 USED = object()  # the mark of a leaf that stands in a graph
+FROZEN = 0  # what a leaf that needed a gradient `needs` while it does not: it remains a parameter of its module
 _new = object.__new__
 NUMBERS = (int, float, np.floating, np.integer, np.bool_)
 # What no number is, in an operator; anything else that is unknown may have an operator of its own.
@@ -164,6 +165,7 @@ class Tensor(Arithmetic, rank=1):
         self.name = label if name is None else name
         self.a = self.b = EMPTY
         self.grad = self.mark = self.prim = None
+        self.needs = False
         self.requires_grad = requires_grad
 
     @staticmethod
@@ -204,7 +206,7 @@ class Tensor(Arithmetic, rank=1):
         >>> (w * 2.0).requires_grad
         True
         """
-        return self.needs
+        return bool(self.needs)
 
     @requires_grad.setter
     def requires_grad(self, needs: bool) -> None:
@@ -212,7 +214,7 @@ class Tensor(Arithmetic, rank=1):
             raise InteriorError(f"{spell(self)} is computed: .detach() is the same numbers without a gradient")
         if not isinstance(needs, (bool, np.bool_)):
             raise InputError(f"requires_grad is True or False, not {shown(needs)}")
-        self.needs = bool(needs)
+        self.needs = True if needs else FROZEN if self.needs is not False else False
 
     @property
     def data(self) -> np.ndarray[Any, Any]:

@@ -1,17 +1,23 @@
-"""Layers and losses as functions."""
+"""Layers as functions. Losses are in `losses`, activations in `activations`; here, as in PyTorch, are all of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from microgad import primitives as elementwise
 from microgad import structural as rows
-from microgad.array_functions import array_of, operand
+from microgad.array_functions import operand
 from microgad.errors import InputError, ShapeError, shown, spell
-from microgad.node import Node
+from microgad.randomness import generator
 from microgad.structural import shape
-from microgad.tensor import Tensor, leaf
+from microgad.tensor import Tensor
+
+from .activations import *  # noqa: F403
+from .choices import real
+from .losses import *  # noqa: F403
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
@@ -47,8 +53,9 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         x, weight = operand(x, "linear"), operand(weight, "the weight of linear")
     of, by = shape(x), shape(weight)
     if len(by) != 2 or of[-1:] != by[1:]:
+        features = f"{of[-1]} features do not meet {by[1]} columns; " if of and len(by) == 2 else ""
         raise ShapeError(
-            f"linear of {spell(x)}, of shape {of}, and the weight {spell(weight)}, of shape {by}: it "
+            f"linear of {spell(x)}, of shape {of}, and the weight {spell(weight)}, of shape {by}: {features}it "
             "needs inputs of (..., n) and a weight of (m, n)"
         )
     if bias is None:
@@ -63,79 +70,177 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     return rows.linear.bind(Tensor, (x, weight, bias)) if type(x) is Tensor else rows.linear(x, weight, bias)
 
 
-def cross_entropy(logits: Any, target: Any, reduction: str = "mean") -> Any:
-    """The cross-entropy between target probabilities and the softmax of logits, stable at any size.
-
-    Its gradient by the logits is softmax minus target, for "mean" divided by the number of examples.
+def dropout(x: Any, p: float = 0.5, training: bool = True, inverted: bool = True) -> Any:
+    """Set each number to 0 with probability `p` while training (Srivastava et al., 2014; lecture 002).
 
     Parameters
     ----------
-    logits : array or Tensor, shape (..., K)
-        A row for each example; not probabilities. The classes are along the last axis, in PyTorch along the second.
-    target : array of int, shape (...), or array or Tensor, shape (..., K)
-        The index of the right class of each example, from 0 to K - 1, or its probabilities.
-    reduction : {"mean", "sum", "none"}
-        What becomes of the losses of the examples.
+    x : Value, array or Tensor
+        What came out of a layer.
+    p : float
+        The probability of a 0, from 0 to 1.
+    training : bool
+        Whether to drop at all.
+    inverted : bool
+        Whether the numbers that stay are divided by ``1 - p``, so that in use nothing has to be done. False is the
+        older form: they stay as they are, and in use all numbers are multiplied by ``1 - p``.
 
     Returns
     -------
-    number, array or Tensor
-        One number, or for "none" one for each example.
+    Value, array or Tensor
+        In the shape of `x`. The mask is drawn from the generator that `mg.manual_seed` sets.
+
+    Raises
+    ------
+    InputError
+        If `p` is no number from 0 to 1, or `x` holds no real numbers.
+
+    Examples
+    --------
+    >>> dropout([1.0, 2.0], training=False)
+    array([1., 2.])
+    >>> dropout([1.0, 2.0], training=False, inverted=False)
+    array([0.5, 1. ])
+    """
+    p, x = real(p, "the probability p of dropout", 0.0, 1.0), operand(x, "dropout")
+    if not training:
+        return x if inverted else elementwise.mul(x, 1.0 - p)
+    of = shape(x)
+    kept = generator().random(of) >= p
+    scale = 1.0 / (1.0 - p) if inverted and p < 1.0 else 1.0
+    return elementwise.mul(x, (kept * scale).astype(rows.dtype(x)) if of else float(kept) * scale)
+
+
+def batch_norm(
+    x: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """Shift and scale each feature to mean 0 and variance 1 over the batch (Ioffe and Szegedy, 2015; lecture 002).
+
+    Parameters
+    ----------
+    x : array or Tensor, shape (n, features) or (n, features, length)
+        A batch.
+    running_mean, running_var : leaf Tensor, shape (features,), optional
+        What is used instead of the batch's own where not `training`. While training they move towards those of the
+        batch, the variance without bias: divided by the number of examples less one.
+    weight, bias : Tensor, shape (features,), optional
+        Scale and shift afterwards.
+    training : bool
+        Whether mean and variance are those of the batch, with bias.
+    momentum : float
+        How far the running ones move, from 0 to 1.
+    eps : float
+        Added to the variance.
+
+    Returns
+    -------
+    array or Tensor
+        In the shape of `x`.
 
     Raises
     ------
     ShapeError
-        If there are no classes, or the target has neither the shape of the logits nor that without the last axis.
+        If `x` has neither two nor three axes, there are other numbers of features, or, while training, there are
+        fewer than two numbers for a feature.
     InputError
-        If a label is out of range (there is no ignore_index), `reduction` is none of the three, or the logits or the
-        target hold no real numbers.
+        If where not training there is no running mean or variance.
 
     Examples
     --------
-    >>> import microgad as mg
-    >>> z = mg.Tensor([[0.0, 0.0]], requires_grad=True)
-    >>> loss = cross_entropy(z, [1])
-    >>> loss.backward()
-    >>> print(f"{mg.exp(loss).item():.6f}")
-    2.000000
-    >>> z.grad
-    array([[ 0.5, -0.5]])
+    >>> batch_norm([[1.0], [2.0], [3.0], [4.0]], training=True, eps=0.0).ravel().round(6).tolist()
+    [-1.341641, -0.447214, 0.447214, 1.341641]
     """
-    if not isinstance(reduction, str) or reduction not in ("mean", "sum", "none"):
-        raise InputError(f'reduction is "mean", "sum" or "none", not {shown(reduction)}')
-    z = operand(logits, "cross_entropy")
-    of = shape(z)
-    if not of or not of[-1]:
-        raise ShapeError(f"cross_entropy of {spell(z)}, of shape {of}: it needs a row of at least one logit")
-    logp = rows.log_softmax.given(axis=(len(of) - 1,))(z)
-    return rows.nll.given(reduction=reduction)(logp, _probabilities(target, z))
-
-
-def _probabilities(target: Any, z: Any) -> Any:
-    """A target as one row of probabilities for each row of logits."""
-    of = shape(z)
-    if not isinstance(target, Node):
-        try:
-            given = np.asarray(target)
-        except ValueError:
-            raise ShapeError(f"targets of different lengths: {shown(target)}") from None
-        if given.dtype.kind in "iu" and given.shape == of[:-1]:
-            given = given.astype(np.int64, copy=False)  # in which every label has the sign and the bytes it should
-            if given.size and np.maximum.reduce(given.view(f"u{given.itemsize}"), axis=None) >= of[-1]:
-                wrong = given[(given < 0) | (given >= of[-1])][0]
-                raise InputError(f"the label {wrong} of {of[-1]} classes: labels count from 0 to {of[-1] - 1}")
-            flat = np.zeros((given.size, of[-1]), rows.dtype(z))
-            flat[np.arange(given.size), given.reshape(-1)] = 1.0
-            return leaf(flat.reshape(of)) if isinstance(z, Node) else flat.reshape(of)
-        if given.dtype.kind in "fb" and given.shape == of[:-1]:
-            raise InputError(
-                f"targets of cross_entropy of dtype {given.dtype}, one for each example: labels are integers, as "
-                "np.asarray(targets, int) makes them"
-            )
-        target = array_of("targets of cross_entropy", target, rows.dtype(z))
-    if shape(target) != of:
+    x = operand(x, "batch_norm")
+    of = shape(x)
+    if len(of) not in (2, 3):
+        raise ShapeError(f"batch_norm of {spell(x)}, of shape {of}: it needs (n, features) or (n, features, length)")
+    sizes = {shape(y) for y in (running_mean, running_var, weight, bias) if y is not None}
+    if sizes - {of[1:2]}:
         raise ShapeError(
-            f"cross_entropy of {spell(z)}, of shape {of}, with targets of shape {shape(target)}: give an integer for "
-            f"each example, in shape {of[:-1]}, or its probabilities, in shape {of}"
+            f"batch_norm of {spell(x)}, of shape {of}: the batch has {of[1]} features, and the layer is for "
+            f"{max(sizes - {of[1:2]})[0]}"
         )
-    return target
+    axis, column = ((0,), of[1:2]) if len(of) == 2 else ((0, 2), (of[1], 1))
+    if training:
+        n = rows.count(x, axis)
+        if n < 2:
+            raise ShapeError(
+                f"batch_norm of {spell(x)}, of shape {of}, in training: one number for each feature has no variance; "
+                "give a larger batch, or call eval()"
+            )
+        mean = rows.mean.given(axis=axis, keepdims=True)(x)
+        apart = elementwise.sub(x, mean)
+        var = rows.mean.given(axis=axis, keepdims=True)(elementwise.mul(apart, apart))
+        for running, now, scale in ((running_mean, mean, 1.0), (running_var, var, n / (n - 1))):
+            if running is not None:
+                new = np.asarray(getattr(now, "_value", now)).reshape(of[1]) * scale
+                running.data += momentum * (new - running.data)
+    elif running_mean is None or running_var is None:
+        raise InputError("batch_norm without training needs running_mean and running_var")
+    else:
+        mean, var = (rows.reshape.given(to=column)(y) for y in (running_mean, running_var))
+        apart = elementwise.sub(x, mean)
+    return _scaled(elementwise.div(apart, elementwise.sqrt(elementwise.add(var, eps))), weight, bias, column)
+
+
+def layer_norm(
+    x: Any, normalized_shape: int | Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Any:
+    """Shift and scale each example to mean 0 and variance 1 over its features (Ba et al., 2016).
+
+    Parameters
+    ----------
+    x : array or Tensor, shape (..., *normalized_shape)
+        A batch, or one example.
+    normalized_shape : int or sequence of int
+        The lengths of the last axes, over which mean and variance are taken.
+    weight, bias : Tensor, shape normalized_shape, optional
+        Scale and shift afterwards.
+    eps : float
+        Added to the variance.
+
+    Returns
+    -------
+    array or Tensor
+        In the shape of `x`.
+
+    Raises
+    ------
+    ShapeError
+        If `x` does not end in these axes.
+
+    Examples
+    --------
+    >>> layer_norm([[1.0, 3.0], [5.0, 5.0]], 2, eps=0.0 + 1e-12).round(6)
+    array([[-1.,  1.],
+           [ 0.,  0.]])
+    """
+    x = operand(x, "layer_norm")
+    of = shape(x)
+    try:
+        last = (int(normalized_shape),) if isinstance(normalized_shape, (int, np.integer)) else (*normalized_shape,)
+    except TypeError:
+        raise InputError(f"normalized_shape is one length or several, not {shown(normalized_shape)}") from None
+    if not last or of[-len(last) :] != last:
+        raise ShapeError(f"layer_norm of {spell(x)}, of shape {of}: it needs (..., {', '.join(map(str, last))})")
+    for y in (weight, bias):
+        if y is not None and shape(y) != last:
+            raise ShapeError(f"layer_norm over {last} with {spell(y)} of shape {shape(y)}: they have to be the same")
+    mean = rows.mean.given(axis=tuple(range(len(of) - len(last), len(of))), keepdims=True)
+    apart = elementwise.sub(x, mean(x))
+    var = mean(elementwise.mul(apart, apart))
+    return _scaled(elementwise.div(apart, elementwise.sqrt(elementwise.add(var, eps))), weight, bias, last)
+
+
+def _scaled(x: Any, weight: Any, bias: Any, to: tuple[int, ...]) -> Any:
+    for row, y in ((elementwise.mul, weight), (elementwise.add, bias)):
+        if y is not None:
+            x = row(x, y if shape(y) == to else rows.reshape.given(to=to)(y))
+    return x

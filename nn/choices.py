@@ -1,0 +1,71 @@
+"""Arguments that are one of several names, or a number within bounds: what they mean, and the error if they do not."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+from collections.abc import Mapping
+from typing import Any
+
+from microgad.errors import InputError, shown
+
+
+def choose(name: Any, table: Mapping[str, Any], what: str) -> Any:
+    """The entry of that name; else an `InputError` that says which is near, or what there is.
+
+    Examples
+    --------
+    >>> choose("relu", {"relu": 1, "tanh": 2}, "activation")
+    1
+    """
+    if isinstance(name, str) and name in table:
+        return table[name]
+    near = difflib.get_close_matches(str(name).lower(), table, 1)
+    advice = f"did you mean {near[0]!r}?" if near else "choose from " + ", ".join(map(repr, table))
+    said = repr(name) if isinstance(name, str) else shown(name)
+    raise InputError(f"no {what} {said}: {advice}")
+
+
+def whole(x: Any, what: str, least: int = 1) -> int:
+    """A whole number of at least so much.
+
+    Examples
+    --------
+    >>> whole(3, "the number of features")
+    3
+    """
+    try:
+        if isinstance(x, bool):
+            raise TypeError
+        found = operator.index(x)
+    except TypeError:
+        raise InputError(f"{what} is a whole number, not {shown(x)}") from None
+    if found < least:
+        raise InputError(f"{what} is at least {least}, not {found}")
+    return found
+
+
+def real(
+    x: Any, what: str, low: float = 0.0, high: float = math.inf, *, above: bool = False, below: bool = False
+) -> float:
+    """A finite number within bounds; `above` and `below` leave the bounds themselves out.
+
+    Examples
+    --------
+    >>> real(0.5, "the probability", 0.0, 1.0)
+    0.5
+    """
+    try:
+        if isinstance(x, (str, bytes, bool)):
+            raise TypeError
+        found = float(x)
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(f"{what} is a number, not {shown(x)}") from None
+    inside = (low < found if above else low <= found) and (found < high if below else found <= high)
+    if not inside or math.isinf(found):
+        least = "above" if above else "at least"
+        most = "" if math.isinf(high) else f" and {'below' if below else 'at most'} {high:g}"
+        bounds = f"{least} {low:g}{most}" if low > -math.inf else "finite"
+        raise InputError(f"{what} is {bounds}, not {found:g}")
+    return found

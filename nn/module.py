@@ -1,0 +1,559 @@
+"""Modules: what has parameters, and is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from microgad.array_functions import array_of
+from microgad.errors import InputError, MicrogadError, StateDictError, shown
+from microgad.node import Node
+from microgad.primitive import ranks
+from microgad.scopes import enter
+from microgad.tensor import FROZEN, Tensor
+
+
+class _IsParameter(type):
+    def __instancecheck__(cls, x: Any) -> bool:
+        return isinstance(x, Node) and x.prim is None and x.needs is not False
+
+
+class Parameter(metaclass=_IsParameter):
+    """A Tensor that a module trains.
+
+    It is no class of its own: any leaf that needs a gradient is a parameter, a Value too, and stays one while it is
+    frozen by ``p.requires_grad = False``. So ``isinstance(x, Parameter)`` asks for that, and this makes a Tensor.
+
+    Parameters
+    ----------
+    data : array_like
+        Numbers, which are copied.
+    requires_grad : bool
+        False makes a frozen one: no gradient reaches it, and it is saved and loaded as the others are.
+    name : str, optional
+        What messages and drawings call it; by default its place in the module.
+
+    Examples
+    --------
+    >>> p = Parameter([1.0, 2.0])
+    >>> p, isinstance(p, Parameter), isinstance(p * 2.0, Parameter)
+    (Tensor(data=[1. 2.], grad=None, requires_grad=True), True, False)
+    """
+
+    def __new__(cls, data: Any, requires_grad: bool = True, name: str | None = None) -> Any:
+        """A leaf Tensor."""
+        found = Tensor(data, requires_grad=requires_grad, name=name)
+        found.needs = found.needs or FROZEN
+        return found
+
+
+class Loaded(NamedTuple):
+    """What `load_state_dict` met of what it did not expect."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class _Named(type):
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        module = super().__call__(*args, **kwargs)
+        module._name_parts()
+        return module
+
+
+class Module(metaclass=_Named):
+    """The base of everything that has parameters: give it attributes and a `forward`, and call it.
+
+    Its parameters are the leaves that need a gradient among its attributes, through lists, tuples, dicts and other
+    modules; nothing has to be registered. Each has a dotted name such as ``layers.0.weight``, its place, which is also
+    what messages and drawings call it, unless it has a name already. What is computed in a call of a module is drawn
+    inside a frame with the module's name.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> class Line(Module):
+    ...     def __init__(self):
+    ...         self.slope, self.offsets = mg.Value(2.0), [mg.Value(1.0)]
+    ...
+    ...     def forward(self, x):
+    ...         return self.slope * x + self.offsets[0]
+    >>> line = Line()
+    >>> line(3.0).data, [name for name, _ in line.named_parameters()]
+    (7.0, ['slope', 'offsets.0'])
+    """
+
+    training = True
+    _path = ""  # from the outermost module
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """`forward`, whose result remembers that it came from here."""
+        out = self.forward(*args, **kwargs)
+        results = (out,) if type(out) in ranks else tuple(_parts(out))
+        for node in results:
+            if node.prim is not None and not any([node is x for x in args]):
+                enter(node, self._path, type(self).__name__, (*args, *kwargs.values()) if kwargs else args)
+        return out
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes; each module has its own."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward: define what it computes")
+
+    # ---- what it holds
+
+    def _held(self) -> Iterator[tuple[str, Any]]:
+        """The modules and leaves among the attributes, through lists, tuples and dicts, with their dotted names."""
+        for name, x in vars(self).items():
+            if name != "_buffers":
+                yield from _opened(name, x, ())
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
+        """The module itself, then those that it holds, to any depth, each once, with their dotted names.
+
+        Parameters
+        ----------
+        prefix : str
+            What the names begin with.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> [name for name, _ in mg.nn.Sequential(mg.nn.Linear(2, 1), mg.nn.ReLU()).named_modules()]
+        ['', '0', '1']
+        """
+        seen: set[int] = set()
+        for name, module in self._every(prefix, ()):
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield name, module
+
+    def _every(self, prefix: str, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+        """All modules in every place where they stand."""
+        yield prefix, self
+        for name, x in self._held():
+            if isinstance(x, Module) and id(x) not in above:
+                yield from x._every(_joined(prefix, name), (*above, id(self)))
+
+    def modules(self) -> Iterator[Any]:
+        """The module itself and all that it holds, each once.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> [type(module).__name__ for module in mg.nn.Sequential(mg.nn.ReLU()).modules()]
+        ['Sequential', 'ReLU']
+        """
+        return (module for _, module in self.named_modules())
+
+    def named_children(self) -> Iterator[tuple[str, Any]]:
+        """The modules that it holds directly, each once, with their names.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> list(mg.nn.Sequential(mg.nn.ReLU()).named_children())
+        [('0', ReLU())]
+        """
+        found = {id(x): (name, x) for name, x in reversed(list(self._held())) if isinstance(x, Module)}
+        return reversed(found.values())
+
+    def children(self) -> Iterator[Any]:
+        """The modules that it holds directly, each once.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> list(mg.nn.Sequential(mg.nn.ReLU()).children())
+        [ReLU()]
+        """
+        return (module for _, module in self.named_children())
+
+    def _leaves(self, prefix: str, recurse: bool, buffers: bool) -> Iterator[tuple[str, Any, Any, str]]:
+        """Each parameter, or each buffer, in every place: its dotted name, itself, its module, its name there."""
+        for path, module in self._every(prefix, ()) if recurse else [(prefix, self)]:
+            known = vars(module).get("_buffers", {})
+            if buffers:
+                yield from ((_joined(path, name), getattr(module, name), module, name) for name in known)
+                continue
+            for name, x in module._held():
+                if isinstance(x, Parameter) and name not in known:
+                    yield _joined(path, name), x, module, name
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Any]]:
+        """The parameters with their dotted names, each once, under its first name.
+
+        Parameters
+        ----------
+        prefix : str
+            What the names begin with.
+        recurse : bool
+            Whether to go into the modules inside.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> [(name, p.shape) for name, p in mg.nn.Linear(3, 2).named_parameters()]
+        [('weight', (2, 3)), ('bias', (2,))]
+        """
+        self._name_parts()
+        return _once(self._leaves(prefix, recurse, False))
+
+    def parameters(self, recurse: bool = True) -> Iterable[Any]:
+        """The parameters, each once: what an optimizer is given.
+
+        Parameters
+        ----------
+        recurse : bool
+            Whether to go into the modules inside.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> sum(p.size for p in mg.nn.MLP(2, [16, 16, 1]).parameters())
+        337
+        """
+        return (p for _, p in self.named_parameters(recurse=recurse))
+
+    def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Any]]:
+        """What is saved with the module and not trained, such as running means, with dotted names.
+
+        Parameters
+        ----------
+        prefix : str
+            What the names begin with.
+        recurse : bool
+            Whether to go into the modules inside.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> [name for name, _ in mg.nn.BatchNorm1d(3).named_buffers()]
+        ['running_mean', 'running_var', 'num_batches_tracked']
+        """
+        return _once(self._leaves(prefix, recurse, True))
+
+    def buffers(self, recurse: bool = True) -> Iterator[Any]:
+        """What is saved with the module and not trained.
+
+        Parameters
+        ----------
+        recurse : bool
+            Whether to go into the modules inside.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> len(list(mg.nn.BatchNorm1d(3).buffers()))
+        3
+        """
+        return (x for _, x in self.named_buffers(recurse=recurse))
+
+    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+        """Make an attribute of an array that is saved with the module and not trained.
+
+        Parameters
+        ----------
+        name : str
+            Of the attribute.
+        tensor : Tensor, array or None
+            The numbers; None for no buffer, as `affine=False` and the like ask for.
+        persistent : bool
+            Whether `state_dict` has it.
+
+        Raises
+        ------
+        InputError
+            If it is neither a Tensor nor an array, or the name is no identifier.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> module = mg.nn.Linear(2, 1)
+        >>> module.register_buffer("mean", mg.Tensor([0.0, 0.0]))
+        >>> list(module.state_dict())
+        ['weight', 'bias', 'mean']
+        """
+        if not isinstance(name, str) or not name.isidentifier():
+            raise InputError(f"the name of a buffer is that of an attribute, not {shown(name)}")
+        if tensor is not None:
+            if not isinstance(tensor, (Tensor, np.ndarray)):
+                raise InputError(f"a buffer is a Tensor or an array, not {shown(tensor)}")
+            vars(self).setdefault("_buffers", {})[name] = persistent
+        setattr(self, name, tensor)
+
+    def _name_parts(self) -> None:
+        """Give modules and parameters their dotted names, or make those that they have longer."""
+        for path, module in self.named_modules():
+            if _extends(path, module._path):
+                module._path = path
+        for path, p, _, _ in self._leaves("", True, False):
+            if not p.name or (path != p.name and _extends(path, str(p.name))):
+                p.name = path
+
+    # ---- modes
+
+    def train(self, mode: bool = True) -> Any:
+        """Switch to training: dropout drops, batch normalisation uses the batch. Returns the module.
+
+        Parameters
+        ----------
+        mode : bool
+            False is the same as `eval`.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> mg.nn.Dropout(0.5).train(False).training
+        False
+        """
+        if not isinstance(mode, (bool, np.bool_)):
+            raise InputError(f"train is given True or False, not {shown(mode)}")
+        for module in self.modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self) -> Any:
+        """Switch to use: dropout passes everything, batch normalisation uses what it has learnt. Returns the module.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> mg.nn.Dropout(0.5).eval()(mg.Tensor([1.0, 2.0])).tolist()
+        [1.0, 2.0]
+        """
+        return self.train(False)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Any:
+        """Freeze all parameters, or thaw them. Returns the module.
+
+        Parameters
+        ----------
+        requires_grad : bool
+            False freezes: no gradient reaches them, and optimizers leave them as they are.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> model = mg.nn.Linear(2, 1).requires_grad_(False)
+        >>> [p.requires_grad for p in model.parameters()]
+        [False, False]
+        """
+        for name, p in self.named_parameters():
+            if not isinstance(p, Tensor):
+                raise InputError(f"{name} is a Value, and those always need a gradient: leave it out of the optimizer")
+            p.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters.
+
+        Parameters
+        ----------
+        set_to_none : bool
+            Whether they become None, which is drawn as a dash and skipped by optimizers, or 0.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> model = mg.nn.Linear(2, 1)
+        >>> model([[1.0, 2.0]]).sum().backward()
+        >>> model.zero_grad()
+        >>> model.weight.grad is None
+        True
+        """
+        for p in self.parameters():
+            zero_grad(p, set_to_none)
+
+    def apply(self, fn: Callable[[Any], Any]) -> Any:
+        """Call a function with every module inside, and then with this one. Returns the module.
+
+        Parameters
+        ----------
+        fn : callable
+            Of one module; what it returns is ignored.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> _ = mg.nn.Sequential(mg.nn.ReLU()).apply(print)
+        ReLU()
+        Sequential(
+          (0): ReLU()
+        )
+        """
+        for module in reversed(list(self.modules())):
+            fn(module)
+        return self
+
+    # ---- state
+
+    def state_dict(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The numbers of all parameters and buffers by their dotted names, as copies.
+
+        In PyTorch they are no copies: what was kept as the best weights changes on with the model.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> {name: x.shape for name, x in mg.nn.Linear(3, 2).state_dict().items()}
+        {'weight': (2, 3), 'bias': (2,)}
+        """
+        return {name: np.array(x if isinstance(x, np.ndarray) else x._value) for name, x in self._state()}
+
+    def _state(self) -> Iterator[tuple[str, Any]]:
+        for path, module in self._every("", ()):
+            for name, x, _, _ in module._leaves(path, False, False):
+                yield name, x
+            for name, x, _, own in module._leaves(path, False, True):
+                if vars(module)["_buffers"][own]:
+                    yield name, x
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Loaded:
+        """Take the numbers of `state_dict`; all of them, or none where something does not fit.
+
+        Parameters
+        ----------
+        state_dict : mapping
+            From dotted names to arrays, Tensors or numbers, PyTorch's tensors among them.
+        strict : bool
+            Whether names that are missing or unexpected are an error. A wrong shape is one always. With False a part
+            can be loaded: the first layers of a network that was trained before, as lecture 002 proposes to begin.
+
+        Returns
+        -------
+        Loaded
+            The missing and the unexpected names; both lists are empty where `strict`.
+
+        Raises
+        ------
+        StateDictError
+            With every name that is missing, unexpected, of a wrong shape, or holds no real numbers.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> a, b = mg.nn.Linear(3, 2), mg.nn.Linear(3, 2)
+        >>> a.load_state_dict(b.state_dict())
+        Loaded(missing_keys=[], unexpected_keys=[])
+        >>> bool((a.weight.data == b.weight.data).all())
+        True
+        """
+        if not isinstance(state_dict, Mapping):
+            raise InputError(f"a state_dict is a mapping from names to arrays, not {shown(state_dict)}")
+        own = dict(self._state())
+        missing = [name for name in own if name not in state_dict]
+        unexpected = [str(name) for name in state_dict if name not in own]
+        problems = [f"missing: {name}" for name in missing] + [f"unexpected: {name}" for name in unexpected]
+        problems = problems if strict else []
+        new: list[tuple[Any, Any]] = []
+        for name, x in own.items():
+            if name in state_dict:
+                data = x if isinstance(x, np.ndarray) else x._value
+                try:
+                    found = numbers_of(state_dict[name], name, np.asarray(data).dtype)
+                except MicrogadError as error:
+                    problems.append(f"no numbers: {error}")
+                    continue
+                if found.shape != np.shape(data):
+                    problems.append(f"shape: {name} is {found.shape}, and the model's is {np.shape(data)}")
+                new.append((x, found))
+        if problems:
+            raise StateDictError(
+                f"the state does not fit this {type(self).__name__}, and nothing was loaded:\n  " + "\n  ".join(problems)
+            )
+        for x, found in new:
+            if isinstance(x, np.ndarray):
+                x[...] = found
+            elif type(x._value) is float:
+                x.data = found.item()
+            else:
+                x.data[...] = found
+        return Loaded(missing, unexpected)
+
+    # ---- text
+
+    def extra_repr(self) -> str:
+        """What stands in the parentheses of the text of a module; each module may have its own.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> mg.nn.Linear(3, 2).extra_repr()
+        'in_features=3, out_features=2, bias=True'
+        """
+        return ""
+
+    def __repr__(self) -> str:
+        extra, inside = self.extra_repr(), []
+        for name, module in self.named_children():
+            first, *rest = repr(module).split("\n")
+            inside += [f"  ({name}): {first}", *(f"  {line}" for line in rest)]
+        name = type(self).__name__
+        if not inside:
+            return f"{name}({extra})"
+        return "\n".join([f"{name}(", *([f"  {extra}"] if extra else []), *inside, ")"])
+
+
+def zero_grad(p: Any, set_to_none: bool = True) -> None:
+    """Forget the gradient of one parameter.
+
+    Examples
+    --------
+    >>> p = Parameter([1.0])
+    >>> zero_grad(p, set_to_none=False)
+    >>> p.grad
+    array([0.])
+    """
+    p.grad = None if set_to_none else 0.0 if type(p._value) is float else np.zeros_like(p._value)
+
+
+def numbers_of(x: Any, name: str, dtype: Any) -> Any:
+    """An array of a saved state, whoever saved it.
+
+    Examples
+    --------
+    >>> numbers_of([1, 2], "weight", np.dtype(float))
+    array([1., 2.])
+    """
+    if isinstance(x, Node):
+        return np.asarray(x._value)
+    if hasattr(x, "detach") and hasattr(x, "numpy"):
+        x = x.detach().numpy()  # PyTorch's
+    return array_of(name, x, dtype if dtype.kind == "f" else np.float64)
+
+
+def _parts(out: Any) -> Iterator[Any]:
+    """The nodes of a result that is a list, a tuple or a dict."""
+    if isinstance(out, (list, tuple, dict)):
+        for x in out.values() if isinstance(out, dict) else out:
+            if type(x) in ranks:
+                yield x
+            else:
+                yield from _parts(x)
+
+
+def _opened(name: str, x: Any, within: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+    if isinstance(x, (Module, Node)):
+        yield name, x
+    elif isinstance(x, (list, tuple, dict)) and id(x) not in within:
+        for key, y in x.items() if isinstance(x, dict) else enumerate(x):
+            yield from _opened(f"{name}.{key}", y, (*within, id(x)))
+
+
+def _once(leaves: Iterator[tuple[str, Any, Any, str]]) -> Iterator[tuple[str, Any]]:
+    seen: set[int] = set()
+    for name, x, _, _ in leaves:
+        if id(x) not in seen:
+            seen.add(id(x))
+            yield name, x
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _extends(new: str, old: str) -> bool:
+    """Whether a dotted name is an older one with more in front."""
+    return not old or new == old or new.endswith(f".{old}")
