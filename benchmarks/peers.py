@@ -6,6 +6,7 @@ A step is forward, softmax cross-entropy, backward, and a step of gradient desce
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from itertools import pairwise
@@ -64,6 +65,30 @@ class Microgad:
         return [p.grad / RATE for p in self.parameters]
 
 
+class Modules:
+    """In modules, a loss and an optimizer, as the loop is written everywhere."""
+
+    name = "microgad"
+
+    def __init__(self, problem: Problem) -> None:
+        self.model = mg.nn.MLP(problem.sizes[0], problem.sizes[1:], dtype=problem.dtype)
+        for p, x in zip(self.model.parameters(), problem.parameters(), strict=True):
+            p.data = x
+        self.criterion = mg.nn.CrossEntropyLoss()
+        self.optimizer = mg.nn.optim.Adam(self.model.parameters(), lr=RATE)
+        self.inputs, self.labels = mg.Tensor(problem.inputs), problem.labels
+
+    def step(self) -> Any:
+        self.optimizer.zero_grad()
+        loss = self.criterion(self.model(self.inputs), self.labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def gradients(self) -> list[Any]:
+        return [p.grad for p in self.model.parameters()]
+
+
 class Handwritten:
     """In NumPy: parameters and gradients flat, every array allocated once, activations overwritten in place."""
 
@@ -118,9 +143,12 @@ class Handwritten:
                 np.matmul(d, w.T, out=deltas[k])
                 np.greater(outs[k], 0.0, out=self.masks[k])
                 np.multiply(deltas[k], self.masks[k], out=deltas[k])
+        self.update()
+        return float(loss)
+
+    def update(self) -> None:
         np.multiply(self.slopes, RATE, out=self.slopes)
         np.subtract(self.flat, self.slopes, out=self.flat)
-        return float(loss)
 
     def gradients(self) -> list[Any]:
         return [x / RATE for _, _, dw, db in self.layers for x in (dw.T, db)]
@@ -133,6 +161,33 @@ class Handwritten:
         """The same where each of z, relu(z) and their gradients has an array of its own, as ours have."""
         hidden = sum(x.nbytes for x in self.outs[1:-1])
         return int(self.buffers() - sum(x.nbytes for x in self.masks[1:]) + 2 * hidden)  # type: ignore[union-attr]
+
+
+class HandwrittenAdam(Handwritten):
+    """The same with Adam: ten passes over the flat arrays, for the constant factors of both means go into the rate."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.mean, self.square, self.spare = (np.zeros_like(self.flat) for _ in range(3))
+        self.steps = 0
+
+    def update(self) -> None:
+        beta1, beta2, g, spare = 0.9, 0.999, self.slopes, self.spare
+        self.steps += 1
+        np.multiply(self.mean, beta1, out=self.mean)
+        np.add(self.mean, g, out=self.mean)
+        np.multiply(self.square, beta2, out=self.square)
+        np.multiply(g, g, out=spare)
+        np.add(self.square, spare, out=self.square)
+        np.sqrt(self.square, out=spare)
+        size = math.sqrt((1.0 - beta2) / (1.0 - beta2**self.steps))
+        np.add(spare, 1e-8 / size, out=spare)
+        np.divide(self.mean, spare, out=spare)
+        np.multiply(spare, RATE * (1.0 - beta1) / (1.0 - beta1**self.steps) / size, out=spare)
+        np.subtract(self.flat, spare, out=self.flat)
+
+    def gradients(self) -> list[Any]:
+        return [x for _, _, dw, db in self.layers for x in (dw.T, db)]
 
 
 class PyTorch:
@@ -153,8 +208,11 @@ class PyTorch:
             layers += [layer, torch.nn.ReLU()]
         self.model = torch.nn.Sequential(*layers[:-1])
         self.criterion = torch.nn.CrossEntropyLoss()
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=RATE)
+        self.optimizer = self.make(torch.optim)
         self.inputs, self.labels = torch.from_numpy(problem.inputs), torch.from_numpy(problem.labels)
+
+    def make(self, optim: Any) -> Any:
+        return optim.SGD(self.model.parameters(), lr=RATE)
 
     def step(self) -> Any:
         self.optimizer.zero_grad()
@@ -165,6 +223,22 @@ class PyTorch:
 
     def gradients(self) -> list[Any]:
         return [p.grad.numpy() for p in self.model.parameters()]
+
+
+class PyTorchAdam(PyTorch):
+    """The same with Adam."""
+
+    def make(self, optim: Any) -> Any:
+        return optim.Adam(self.model.parameters(), lr=RATE)
+
+
+class PyTorchFused(PyTorch):
+    """The same with Adam in one compiled operation, which PyTorch has on request."""
+
+    name = "PyTorch, fused"
+
+    def make(self, optim: Any) -> Any:
+        return optim.Adam(self.model.parameters(), lr=RATE, fused=True)
 
 
 class BarePyTorch:

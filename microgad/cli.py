@@ -18,6 +18,7 @@ import graphviz
 import numpy as np
 
 from . import __version__, viz
+from .atomic import write
 from .checks import slopes
 from .derivation import derive
 from .errors import ExpressionError, InputError, MicrogadError
@@ -29,7 +30,7 @@ from .serial import to_json
 from .steps import backward_steps, forward_steps
 from .value import Value
 from .viz.graph import SIDES
-from .viz.render import INSTALL, write
+from .viz.render import INSTALL
 from .viz.theme import THEMES
 
 SUFFIXES = (".svg", ".png", ".pdf", ".dot", ".mmd", ".json")

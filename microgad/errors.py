@@ -56,8 +56,16 @@ class StateDictError(MicrogadError, ValueError):
     """A saved state that does not fit a module or an optimizer: names that are missing or unexpected, or shapes."""
 
 
+class TrainingError(MicrogadError, RuntimeError):
+    """A loss that is no finite number any more, with the epoch and batch."""
+
+
 class RenderError(MicrogadError, RuntimeError):
     """A picture that could not be made, with the command that installs what is missing."""
+
+
+class MissingExtraError(MicrogadError, ImportError):
+    """An optional package that is not installed, with the command that installs it."""
 
 
 def shown(x: Any) -> str:

@@ -16,25 +16,67 @@ class Scope(str):
     needs none. What lies between the inputs and the node was computed inside.
     """
 
-    __slots__ = ("inner", "inputs", "kind", "own", "path")
-    path: str  # dotted, from the outermost module; empty for that one
-    kind: str  # the class of the module
+    __slots__ = ("inner", "inputs", "module")
+    module: Any  # with its dotted path from the outermost one, `_path`, which is empty there
     inputs: Any  # what it was called with
-    inner: Scope | None  # of a module within it, whose result this is as well
-    own: bool  # whether the text is the user's, and not the path
+    inner: Any  # what the node was called before: if that is a Scope, of a module within, whose result this is as well
 
     def __reduce__(self) -> tuple[Any, ...]:
         return str, (str(self),)  # saved graphs and copies have no modules
 
 
-def enter(node: Any, path: str, kind: str, inputs: Any) -> None:
-    """Say that a module gave this node."""
+    @property
+    def kind(self) -> str:
+        """The class of the module.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> mg.nn.ReLU()(mg.Tensor([1.0])).name.kind
+        'ReLU'
+        """
+        return type(self.module).__name__
+
+    @property
+    def path(self) -> str:
+        """Where the module stands in the outermost one.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> mg.nn.Sequential(mg.nn.ReLU())(mg.Tensor([1.0])).name.inner.path
+        '0'
+        """
+        return str(self.module._path)
+
+    @property
+    def made_up(self) -> bool:
+        """Whether the text is the module's, and no name that the user gave.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> mg.nn.ReLU()(mg.Tensor([1.0])).name.made_up
+        True
+        """
+        return not self.inner or (type(self.inner) is Scope and self.inner.made_up)
+
+
+def enter(node: Any, module: Any, inputs: Any) -> None:
+    """Say that a module gave this node, called with these inputs.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> x = mg.Value(1.0)
+    >>> y = x + 1.0
+    >>> enter(y, mg.nn.ReLU(), (x,))
+    >>> y.name
+    'ReLU'
+    """
     before = node.name
-    scope = Scope(before or path or kind)
-    scope.path, scope.kind, scope.inputs = path, kind, inputs
-    scope.inner = before if type(before) is Scope else None
-    scope.own = bool(before) and (scope.inner is None or scope.inner.own)
-    node.name = scope
+    node.name = scope = Scope(before or module._path or type(module).__name__)
+    scope.module, scope.inputs, scope.inner = module, inputs, before
 
 
 def _nodes(x: Any) -> Iterable[Any]:
@@ -65,7 +107,7 @@ def scopes(order: Sequence[Any]) -> dict[Any, tuple[Scope, ...]]:
         while scope is not None:
             region = _region(node, set(_nodes(scope.inputs)))
             regions.append((-len(region), depth, scope, region))
-            scope, depth = scope.inner, depth + 1
+            scope, depth = scope.inner if type(scope.inner) is Scope else None, depth + 1
     inside: dict[Any, list[Scope]] = {}
     for _, _, scope, region in sorted(regions, key=lambda one: one[:2]):  # the larger one is the outer one
         for node in region:

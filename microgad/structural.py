@@ -16,7 +16,7 @@ import numpy as np
 
 from .errors import brief
 from .primitive import Primitive, Rule
-from .primitives import div, equal, exp, identity, mul, sub
+from .primitives import div, equal, exp, identity, mul, neg, sub
 
 ROWS: dict[str, Primitive] = {}
 
@@ -448,6 +448,54 @@ nll: Primitive = row(
     text="nll({}, {})",
     latex=r"-\textstyle\sum {} \odot {}",
     domain="log-probabilities and target probabilities of one shape",
+)  # fmt: skip
+
+
+def _surprise(z: Any, target: Any, reduction: str, hard: bool) -> Any:
+    return _nll(_log_softmax(z, -1), target, reduction)
+
+
+def _error(z: Any, target: Any, hard: bool) -> Any:
+    """How far the probabilities are from the target's: softmax − target, where each target adds up to 1."""
+    last = (len(shape(z)) - 1,)
+    likely = softmax.given(axis=last)(z)
+    return sub(likely if hard else mul(likely, total.given(axis=last, keepdims=True)(target)), target)
+
+
+def _error_at_once(g: Any, y: Any, z: Any, target: Any, reduction: str, hard: bool) -> Any:
+    out = _softmax(z, -1)
+    if not hard:
+        out *= np.add.reduce(target, axis=-1, keepdims=True)
+    out -= target
+    out *= -_scaled(g, z, reduction)
+    return out
+
+
+def _log_likely(z: Any) -> Any:
+    return log_softmax.given(axis=(len(shape(z)) - 1,))(z)
+
+
+cross_entropy: Primitive = row(
+    "cross_entropy",
+    _surprise,
+    (lambda g, y, z, target, reduction, hard: neg(mul(_error(z, target, hard), _negated(g, z, reduction))),
+     lambda g, y, z, target, reduction, hard: mul(_log_likely(z), _negated(g, z, reduction))),
+    (lambda t, y, z, target, reduction, hard: neg(_moved(t, _error(z, target, hard), z, reduction)),
+     lambda t, y, z, target, reduction, hard: _moved(t, _log_likely(z), z, reduction)),
+    quick=(
+        _error_at_once,
+        lambda g, y, z, target, reduction, hard: _log_softmax(z, -1) * _scaled(g, z, reduction),
+    ),
+    spelled=lambda reduction, hard: {
+        "flow": (
+            f"(softmax({{0}}){'' if hard else ' ⊙ Σ {1}'} − {{1}}) {'⊙' if reduction == 'none' else '·'} G"
+            + " / n" * (reduction == "mean"),
+            f"−G {'⊙' if reduction == 'none' else '·'} log_softmax({{0}}){' / n' if reduction == 'mean' else ''}",
+        )
+    },
+    text="cross_entropy({}, {})",
+    latex=r"\operatorname{{cross\_entropy}}\left({}, {}\right)",
+    domain="logits and target probabilities of one shape",
 )  # fmt: skip
 
 # The row of a variable while the function runs that is differentiated: see transforms.py. It is a structural one, so

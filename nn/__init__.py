@@ -5,9 +5,23 @@ Names and signatures are PyTorch's. `nn.scalar` has the same networks in Values,
 
 from __future__ import annotations
 
-from . import activations, functional, optim
+from . import data, functional, init, lr_scheduler, optim, scalar, utils
 from .activations import *  # noqa: F403
+from .activations import __all__ as _activations
+from .files import load, save
 from .functional import batch_norm, dropout, layer_norm, linear
 from .layers import MLP, BatchNorm1d, Dropout, LayerNorm, Linear, Residual, Sequential
+from .logic import dnf_network
+from .losses import *  # noqa: F403
+from .losses import __all__ as _losses
 from .module import Module, Parameter
-from .losses import cross_entropy
+from .summary import summary
+from .training import History, fit
+from .utils import clip_grad_norm_, clip_grad_value_, parameters_to_vector, vector_to_parameters
+
+__all__ = [
+    "MLP", "BatchNorm1d", "Dropout", "History", "LayerNorm", "Linear", "Module", "Parameter", "Residual", "Sequential",
+    "batch_norm", "clip_grad_norm_", "clip_grad_value_", "data", "dnf_network", "dropout", "fit", "functional", "init",
+    "layer_norm", "linear", "load", "lr_scheduler", "optim", "parameters_to_vector", "save", "scalar", "summary", "utils",
+    "vector_to_parameters", *_activations, *_losses,
+]  # fmt: skip

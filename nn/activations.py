@@ -11,6 +11,7 @@ from microgad import primitives as rows
 from microgad.array_functions import log_softmax as _log_softmax
 from microgad.array_functions import operand
 from microgad.array_functions import softmax as _softmax
+from microgad.array_functions import unbind
 from microgad.errors import InputError, ShapeError, shown, spell
 from microgad.functions import elu, gelu, leaky_relu, relu, sigmoid, silu, step, swish, tanh
 from microgad.functions import softplus as _softplus
@@ -88,7 +89,7 @@ def prelu(x: Any, weight: Any) -> Any:
             )
         weight = reshape.given(to=(slopes[0],) + (1,) * (len(of) - axis - 1))(weight)
     elif slopes and not of:
-        weight = weight[0]  # of a Value, and it remains one
+        weight = unbind(weight)[0]  # of a Value, which remains one
     return rows.leaky_relu(x, weight)
 
 

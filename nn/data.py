@@ -21,7 +21,7 @@ Array = np.ndarray[Any, Any]
 # ---- checks
 
 
-def finite(name: str, x: Any, advice: str = "leave such rows out, or fill them in") -> Array:
+def finite(name: str, x: Any, advice: str = "drop such rows, or fill them in") -> Array:
     """Data as an array of their own, with no nan and no infinity in it.
 
     Parameters
@@ -53,7 +53,7 @@ def finite(name: str, x: Any, advice: str = "leave such rows out, or fill them i
     array([1, 0, 1])
     >>> finite("X", [[1.0, 2.0], [3.0, float("nan")]])
     Traceback (most recent call last):
-    microgad.errors.InputError: X has nan at row 1, column 1 (1 number is not finite): leave such rows out, or fill them in
+    microgad.errors.InputError: X has nan at row 1, column 1 (1 number is not finite): drop such rows, or fill them in
     """
     if isinstance(x, Tensor) and x.prim is None and not x.requires_grad:
         x = x.data
@@ -115,12 +115,12 @@ def _flag(x: Any, what: str) -> bool:
     return bool(x)
 
 
-def _many(n: Any, least: int, why: str = "") -> int:
-    """A number of examples."""
-    n = whole(n, "n", 0)
-    if not least <= n < 2**31:
-        raise InputError(f"n is at least {least}{why}, and below 2**31, not {brief(n)}")
-    return n
+def _many(n: Any, least: int = 1, of: str = "") -> int:
+    """A number of points."""
+    found: int = whole(n, f"the number n of points{of}", least)
+    if found >= 2**31:
+        raise InputError(f"the number n of points is below 2**31, not {brief(n)}")
+    return found
 
 
 # ---- made-up classes
@@ -192,7 +192,7 @@ def circles(n: int = 200, noise: float = 0.05, factor: float = 0.5, seed: int | 
     --------
     >>> X, y = circles(6, noise=0.0, seed=0)
     >>> np.hypot(*X.T).round(3), y
-    (array([0.5, 0.5, 1. , 0.5, 1. , 1. ]), array([1, 1, 0, 1, 0, 0]))
+    (array([0.5, 1. , 0.5, 0.5, 1. , 1. ]), array([1, 0, 1, 1, 0, 0]))
     """
     factor = real(factor, "factor", 0.0, 1.0, above=True, below=True)
     sizes, noise, generator = _classes(n, 2, noise, seed)
@@ -239,7 +239,7 @@ def spirals(
     ((100, 2), array([33, 33, 34]))
     """
     classes = whole(classes, "classes", 2)
-    turns = real(turns, "turns", -math.inf)
+    turns = real(turns, "turns", -1000.0, 1000.0)
     sizes, noise, generator = _classes(n, classes, noise, seed)
     arms = []
     for k, m in enumerate(sizes):
@@ -278,7 +278,7 @@ def xor(n: int = 200, noise: float = 0.1, seed: int | None = None) -> tuple[Arra
     >>> sorted((a, b, int(label)) for (a, b), label in zip(X.tolist(), y))
     [(0.0, 0.0, 0), (0.0, 1.0, 1), (1.0, 0.0, 1), (1.0, 1.0, 0)]
     """
-    n = _many(n, 4, ", one for each corner")
+    n = _many(n, 4, " around 4 corners")
     sizes, noise, generator = _classes(n, 2, noise, seed)
     corners = np.array([[[0.0, 0.0], [1.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]])
     return _mixed([corners[k, np.arange(m) % 2] for k, m in enumerate(sizes)], noise, generator)
@@ -286,7 +286,7 @@ def xor(n: int = 200, noise: float = 0.1, seed: int | None = None) -> tuple[Arra
 
 def _classes(n: Any, classes: int, noise: Any, seed: Any) -> tuple[list[int], float, np.random.Generator]:
     """How many points each class has, and the other arguments that made-up classes share, checked."""
-    n = _many(n, classes, ", one for each class")
+    n = _many(n, classes, f" of {classes} classes")
     return [(n + k) // classes for k in range(classes)], real(noise, "noise"), seeded(seed)
 
 
@@ -296,9 +296,15 @@ def _circle(angles: Array) -> Array:
 
 def _mixed(classes: Sequence[Array], noise: float, generator: np.random.Generator) -> tuple[Array, Array]:
     """The points of all classes with noise, in random order, and their classes."""
-    X, y = np.concatenate(classes), np.repeat(np.arange(len(classes), dtype=np.int64), [len(x) for x in classes])
-    order = generator.permutation(len(X))
-    return X[order] + noise * generator.standard_normal(X.shape), y[order]
+    points = np.concatenate(classes)
+    labels = np.repeat(np.arange(len(classes), dtype=np.int64), [len(x) for x in classes])
+    order = generator.permutation(len(points))
+    return _noisy(points[order], noise, generator), labels[order]
+
+
+def _noisy(exact: Array, noise: float, generator: np.random.Generator) -> Array:
+    with np.errstate(over="ignore"):
+        return finite("the result", exact + noise * generator.standard_normal(exact.shape), "it needs less noise")
 
 
 # ---- made-up functions
@@ -322,7 +328,7 @@ SURFACES: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
-def _peaks(x: Array, y: Array) -> Array:
+def _peaks(x: Array, y: Array) -> Any:
     """MATLAB's ``peaks``."""
     return (
         3.0 * (1.0 - x) ** 2 * np.exp(-(x**2) - (y + 1.0) ** 2)
@@ -344,9 +350,9 @@ def curve(
     Parameters
     ----------
     f : str or callable
-        "sine", sin 2πx; "waves", sin 2πx + sin 6πx / 2 + sin 14πx / 4; "line", x; "cubic", 4x³ - 3x; "abs", \\|x\\|;
-        "step", 0 below 0 and else 1; "bump", exp(-16x²); or a function that takes an array of n numbers and returns as
-        many.
+        "sine", sin 2πx; "waves", sin 2πx + sin 6πx / 2 + sin 14πx / 4; "line", x; "cubic", 4x³ - 3x; "abs", the
+        absolute value of x; "step", 0 below 0 and else 1; "bump", exp(-16x²); or a function that takes an array of n
+        numbers and returns as many.
     n : int
         How many points.
     noise : float
@@ -430,25 +436,25 @@ def _sampled(
     f: Any, table: Mapping[str, Any], inputs: int, n: Any, noise: Any, low: Any, high: Any, seed: Any
 ) -> tuple[Array, Array]:
     rule = f if callable(f) else choose(f, table, "function")
-    n, noise = _many(n, 1), real(noise, "noise")
+    n, noise = _many(n), real(noise, "noise")
     low, high = real(low, "low", -math.inf), real(high, "high", -math.inf)
-    if not low < high < low + math.inf or math.isinf(high - low):
+    if not low < high or math.isinf(high - low):
         raise InputError(f"low has to be below high, and not infinitely far, but they are {low:g} and {high:g}")
     generator = seeded(seed)
-    X = generator.uniform(low, high, (n, inputs))
+    points = generator.uniform(low, high, (n, inputs))
     try:
         with np.errstate(all="ignore"):  # what is not finite is said below
-            found = rule(*X.T.copy())
+            found = rule(*points.T.copy())
     except Exception as error:
+        given = "an array" if inputs == 1 else "two arrays"
         raise InputError(
-            f"f of {'an array' if inputs == 1 else 'two arrays'} of {n} numbers raised {type(error).__name__}: {error}; "
-            "it is called once, with all points, as np.sin can be; np.vectorize makes such a function of one of numbers"
+            f"f raised {type(error).__name__}: {error}; it is called once, with {given} of {n} numbers, as np.sin can "
+            "be, and np.vectorize makes such a function of one of numbers"
         ) from error
     y = finite("f(X)", found, "f has to be finite from low to high")
     if y.shape not in ((), (n,), (n, 1)):
         raise ShapeError(f"f returned an array of shape {y.shape} for {n} points: it has to be a number for each")
-    y = np.broadcast_to(y.reshape(-1, 1), (n, 1))
-    return X, y + noise * generator.standard_normal((n, 1))
+    return points, _noisy(np.broadcast_to(y.reshape(-1, 1), (n, 1)), noise, generator)
 
 
 # ---- real data
@@ -465,36 +471,40 @@ def digits() -> tuple[Array, Array]:
     X : array, shape (1797, 64)
         The pixels row by row, from 0, which is paper, to 1, which is ink. They are those of scikit-learn divided by 16.
     y : array of int, shape (1797,)
-        The digits, 0 to 9. Their order is that of the source, in which a writer's digits stand together.
+        The digits, 0 to 9, in the order of the source.
 
     Examples
     --------
     >>> X, y = digits()
     >>> X.shape, y[:10]
     ((1797, 64), array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]))
-    >>> for row in X[1].reshape(8, 8):
+    >>> for row in X[0].reshape(8, 8):
     ...     print("".join(" .:+#"[int(4 * ink)] for ink in row).rstrip())
-       :+.
-       +#:
-      .+#.
-     .+##.
-       ##.
-       ##.
-       ##.
-       :##
+      .+:
+      ++:+.
+      +  ::
+     .+  ::
+     .:  ::
+     .:  +.
+      +.:+
+      .+:
     """
     with np.load(Path(__file__).parent / "datasets" / "digits.npz", allow_pickle=False) as saved:
         y = saved["y"].astype(np.int64)
-        X = np.empty((len(y), 64))
-        X[np.argsort(y, kind="stable")] = saved["X"] / 16.0  # there they are sorted by label
-    return X, y
+        pixels = np.empty((len(y), 64))
+        pixels[np.argsort(y, kind="stable")] = saved["X"] / 16.0  # there they are sorted by label
+    return pixels, y
 
 
 # ---- what is done with them
 
 
 def train_test_split(
-    X: Any, y: Any, test_size: float = 0.25, seed: int | None = None, stratify: bool = False
+    X: Any,  # noqa: N803
+    y: Any,
+    test_size: float = 0.25,
+    seed: int | None = None,
+    stratify: bool = False,
 ) -> tuple[Any, Any, Any, Any]:
     """A random part of the examples to learn from, and the rest to test with.
 
@@ -543,7 +553,7 @@ def train_test_split(
         tests = math.ceil(n * real(test_size, "test_size", 0.0, 1.0, above=True, below=True) - 1e-9)
     if not 0 < tests < n:
         raise InputError(
-            f"test_size {test_size:g} of {n} example{'s' if n > 1 else ''} leaves none "
+            f"test_size {test_size} of {n} example{'s' if n > 1 else ''} leaves none "
             f"{'to learn from' if tests else 'to test with'}"
         )
     generator = seeded(seed)
@@ -575,7 +585,7 @@ def _by_class(y: Array, tests: int, generator: np.random.Generator) -> tuple[Arr
     return generator.permutation(test), generator.permutation(np.setdiff1d(np.arange(n), test))
 
 
-def standardize(X: Any, *others: Any) -> Any:
+def standardize(X: Any, *others: Any) -> Any:  # noqa: N803
     """Each column of the training data with mean 0 and variance 1, and the same done to other data.
 
     So inputs of any units suit the initial weights of a network. The means and standard deviations are those of the
@@ -597,8 +607,10 @@ def standardize(X: Any, *others: Any) -> Any:
     ------
     ShapeError
         If the columns are not the same, or as `examples` says.
-    InputError, GraphCutError
-        If they hold a nan, an infinity or no numbers, or are part of a graph.
+    InputError
+        If they hold a nan, an infinity or no numbers, or a variance is too large or too small for a float.
+    GraphCutError
+        If one is a Tensor that is computed, or that needs a gradient.
 
     Examples
     --------
@@ -607,16 +619,21 @@ def standardize(X: Any, *others: Any) -> Any:
            [ 1.,  0.]]), array([[2., 1.]]))
     """
     given = (X, *others)
-    found = [examples({name: x})[0] for name, x in zip(_names(len(given)), given, strict=True)]
+    names = ["X", *(f"data {i + 2}" for i in range(len(others)))]
+    found = [examples({name: x})[0] for name, x in zip(names, given, strict=True)]
     train = found[0]
-    for i, x in enumerate(found):
+    for name, x in zip(names, found, strict=True):
         if x.shape[1:] != train.shape[1:]:
-            raise ShapeError(f"X has rows of shape {train.shape[1:]}, and data {i + 1} of shape {x.shape[1:]}")
+            raise ShapeError(f"X has rows of shape {train.shape[1:]}, and {name} of shape {x.shape[1:]}")
     low, high = train.min(axis=0), train.max(axis=0)
-    # A mean of equal numbers may differ from them in the last digit, and then a constant column would become noise.
-    mean = np.where(low == high, low, train.mean(axis=0))
-    deviation = np.where(low == high, 1.0, train.std(axis=0))
-    scaled = tuple(_like(x, (part - mean) / deviation) for x, part in zip(given, found, strict=True))
+    with np.errstate(all="ignore"):  # what is not finite is said below
+        # A mean of equal numbers may differ from them in the last digit, and then a constant column would become noise.
+        mean = np.where(low == high, low, train.mean(axis=0))
+        deviation = np.where(low == high, 1.0, train.std(axis=0))
+        deviation = np.where(np.isinf(deviation), np.nan, deviation)  # which would make it 0
+        parts = [(x - mean) / deviation for x in found]
+    parts = [finite(f"{name}, standardized,", x, "use another unit") for name, x in zip(names, parts, strict=True)]
+    scaled = tuple(_like(x, part) for x, part in zip(given, parts, strict=True))
     return scaled if others else scaled[0]
 
 
@@ -664,8 +681,8 @@ def minibatches(
     """
     if not data:
         raise InputError("minibatches of nothing: give it X, or X and y")
-    if len(data) > 1 and np.ndim(data[-1]) == 0 and isinstance(data[-1], (int, np.integer)):
-        raise InputError(f"minibatches takes the size by its name: batch_size={data[-1]}")
+    if len(data) > 1 and isinstance(data[-1], (int, np.integer)):
+        raise InputError(f"minibatches takes the size of a batch by its name: batch_size={data[-1]}")
     return Minibatches(data, batch_size, shuffle, drop_last, seed)
 
 
@@ -686,20 +703,20 @@ class Minibatches:
     def __init__(self, data: Sequence[Any], batch_size: Any, shuffle: Any, drop_last: Any, seed: Any) -> None:
         self._data = examples(dict(zip(_names(len(data)), data, strict=True)))
         self._given = tuple(isinstance(x, Tensor) for x in data)
-        self.batch_size, self.examples = whole(batch_size, "batch_size"), len(self._data[0])
+        self.batch_size, self._count = whole(batch_size, "batch_size"), len(self._data[0])
         self.shuffle, self.drop_last = _flag(shuffle, "shuffle"), _flag(drop_last, "drop_last")
         self._generator = None if seed is None else seeded(seed)
         if not len(self):
             raise InputError(
-                f"no batch: of {self.examples} examples none has {self.batch_size}, and drop_last drops what has fewer"
+                f"no batch: of {self._count} examples none has {self.batch_size}, and drop_last drops what has fewer"
             )
 
     def __len__(self) -> int:
-        full, rest = divmod(self.examples, self.batch_size)
+        full, rest = divmod(self._count, self.batch_size)
         return full + (rest > 0 and not self.drop_last)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        order = seeded(self._generator).permutation(self.examples) if self.shuffle else np.arange(self.examples)
+        order = seeded(self._generator).permutation(self._count) if self.shuffle else np.arange(self._count)
         size = self.batch_size
         return (self._batch(order[k * size : (k + 1) * size]) for k in range(len(self)))
 
@@ -708,4 +725,4 @@ class Minibatches:
         return tuple(leaf(x) if tensor else x for x, tensor in zip(batch, self._given, strict=True))
 
     def __repr__(self) -> str:
-        return f"Minibatches of {self.examples} examples, {self.batch_size} in each"
+        return f"Minibatches of {self._count} examples, {self.batch_size} in each"

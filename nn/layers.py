@@ -65,7 +65,8 @@ class Linear(Module):
 
     def forward(self, x: Any) -> Any:
         """The pre-activations of shape (..., out_features) of inputs of shape (..., in_features)."""
-        of = x._value.shape if type(x) is Tensor else shape(x := operand(x, "Linear"))
+        x = operand(x, "Linear")
+        of = shape(x)
         if of[-1:] != (self.in_features,):
             raise ShapeError(
                 f"{self._path or 'Linear'} takes {self.in_features} features, in the last axis, and "
@@ -221,7 +222,7 @@ class MLP(Module):
             raise InputError("an MLP has at least one layer: nouts lists their widths, the outputs last")
         sizes = [whole(nin, "nin"), *(whole(n, "a width in nouts") for n in widths)]
         self.layers = [Linear(n, m, dtype=dtype) for n, m in pairwise(sizes)]
-        self.activations = [activation_of(activation, dtype) for _ in self.layers[1:]]
+        self.activations = [activation_of(activation, dtype) for _ in self.layers][1:]
 
     def forward(self, x: Any) -> Any:
         """The outputs of shape (..., nouts[-1]) of inputs of shape (..., nin)."""

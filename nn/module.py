@@ -91,10 +91,9 @@ class Module(metaclass=_Named):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`forward`, whose result remembers that it came from here."""
         out = self.forward(*args, **kwargs)
-        results = (out,) if type(out) in ranks else tuple(_parts(out))
-        for node in results:
-            if node.prim is not None and not any([node is x for x in args]):
-                enter(node, self._path, type(self).__name__, (*args, *kwargs.values()) if kwargs else args)
+        for node in (out,) if type(out) in ranks else _parts(out):
+            if node.prim is not None and (not args or node is not args[0]):
+                enter(node, self, (*args, *kwargs.values()) if kwargs else args)
         return out
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -17,10 +17,11 @@ from microgad.errors import InputError, MicrogadError, ShapeError, StateDictErro
 from microgad.node import Node
 from microgad.tensor import Tensor
 
+from . import lr_scheduler as lr_scheduler
 from .choices import choose, real
 from .module import Parameter, numbers_of, zero_grad
 
-BLOCK = 1 << 14  # numbers that a rule works on at a time: with what belongs to them they stay in the cache
+BLOCK = 1 << 15  # numbers that a rule works on at a time: with what belongs to them they stay in the cache
 ANY, FORMS = (-math.inf, math.inf), {"pytorch": "pytorch", "lecture": "lecture"}
 BOUNDS = {  # of the options of a group
     "lr": (0.0, math.inf), "momentum": (0.0, math.inf), "dampening": ANY, "weight_decay": (0.0, math.inf),
@@ -913,7 +914,7 @@ class Adam(Optimizer):
             group = {**group, "weight_decay": 0.0}
         _decayed(x, g, group)
         mean, square = state["exp_avg"], state["exp_avg_sq"]
-        # The same as x -= lr * mean / (1 - beta1 ** step) / (sqrt(square / (1 - beta2 ** step)) + eps), in place.
+        # x -= lr * mean / (1 - beta1 ** step) / (sqrt(square / (1 - beta2 ** step)) + eps), in place and in few passes
         _average(mean, g, beta1)
         g *= g
         g *= 1.0 - beta2
@@ -921,11 +922,11 @@ class Adam(Optimizer):
         square += g
         if group["amsgrad"]:
             square = np.maximum(state["max_exp_avg_sq"], square, out=state["max_exp_avg_sq"])
+        size = math.sqrt(1.0 - beta2**step)
         np.sqrt(square, out=g)
-        g *= 1.0 / math.sqrt(1.0 - beta2**step)
-        g += group["eps"]
+        g += group["eps"] * size
         np.divide(mean, g, out=g)
-        g *= lr / (1.0 - beta1**step)
+        g *= lr * size / (1.0 - beta1**step)
         x -= g
 
 

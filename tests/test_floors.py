@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FLOORS = {
     "microgad.errors": 0,
     "microgad.order": 0,
+    "microgad.atomic": 0,
     "microgad.primitive": 1,
     "microgad.special": 1,
     "microgad.randomness": 1,

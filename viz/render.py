@@ -18,6 +18,7 @@ from typing import Any
 
 import graphviz
 
+from microgad.atomic import write
 from microgad.errors import RenderError
 
 INSTALL = 'pip install "microgad[render]"'
@@ -159,23 +160,6 @@ def renderer() -> str | None:
     except (RuntimeError, OSError, graphviz.CalledProcessError):  # none there, or none that runs
         return "pygraphviz" if importlib.util.find_spec("pygraphviz") else None
     return "dot"
-
-
-def write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all: beside its place first, then moved there."""
-    path = path.resolve()  # what a link leads to, not the link
-    umask = os.umask(0)
-    os.umask(umask)
-    mode = path.stat().st_mode if path.exists() else 0o666 & ~umask  # mkstemp gives a private file
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        os.chmod(beside, mode)
-        os.replace(beside, path)
-    except BaseException:
-        os.unlink(beside)
-        raise
 
 
 def _pygraphviz(source: str, format: str, engine: str, problem: str) -> bytes:

@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from microgad.atomic import write
 from microgad.errors import GraphSizeError, InputError, shown
 from microgad.naming import literal
 from microgad.node import Node
@@ -18,7 +19,7 @@ from microgad.order import topological_order
 
 from .blocks import Block, Equations, Line, Part
 from .graph import FONT, escaped
-from .render import Drawing, write
+from .render import Drawing
 from .theme import THEMES, Theme
 
 LIMIT = 200  # equations
