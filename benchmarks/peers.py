@@ -348,4 +348,5 @@ def check_agreement(a: Any, b: Any, rtol: float) -> None:
             raise AssertionError(f"gradient {i} of {a.name} and {b.name} differs by {np.abs(x - y).max()}")
 
 
+ADAM: tuple[Callable[[Problem], Any], ...] = (HandwrittenAdam, PyTorchAdam, PyTorchFused)
 PEERS: tuple[Callable[[Problem], Any], ...] = (Handwritten, PyTorch, BarePyTorch, Autograd, Jax)

@@ -187,17 +187,25 @@ def importing(rounds: int) -> Iterator[Line]:
     yield Line("import", added, " ms", 40, f"on top of numpy's {median(numpy):.0f} ms")
 
 
-def mlp(sizes: Sequence[int], batch: int, dtype: str, by_hand: float, rounds: int) -> Iterator[Line]:
+def mlp(
+    sizes: Sequence[int], batch: int, dtype: str, by_hand: float, rounds: int, adam: bool = False
+) -> Iterator[Line]:
     """A training step of a classifier in Tensors, against each peer; a timing is of 20 steps, as in training."""
     problem = peers.Problem(sizes, batch, dtype)
     steps = 20
-    bars: dict[Any, tuple[float, bool]] = {peers.Handwritten: (by_hand, False), peers.PyTorch: (2.5, True)}
-    for make in peers.PEERS:
-        ours = peers.Microgad(problem)
+    bars: dict[Any, tuple[float, bool]] = {
+        peers.Handwritten: (by_hand, False),
+        peers.HandwrittenAdam: (by_hand, False),
+        peers.PyTorch: (2.5, True),
+        peers.PyTorchAdam: (2.5, True),
+    }
+    name = "adam" if adam else "mlp"
+    for make in peers.ADAM if adam else peers.PEERS:
+        ours = peers.Modules(problem) if adam else peers.Microgad(problem)
         try:
             theirs = make(problem)
         except ModuleNotFoundError as error:
-            yield Line(f"mlp, {error.name} missing", [], "x", None, 'pip install "microgad[bench]"')
+            yield Line(f"{name}, {error.name} missing", [], "x", None, 'pip install "microgad[bench]"')
             continue
         peers.check_agreement(ours, theirs, 1e-5 if dtype == "float32" else 1e-12)
 
@@ -209,10 +217,10 @@ def mlp(sizes: Sequence[int], batch: int, dtype: str, by_hand: float, rounds: in
         microseconds = [1e3 * x / steps for x in found.milliseconds()]
         medians = f"{batch} x {'-'.join(map(str, sizes))}, {dtype}: {microseconds[0]:.0f} and {microseconds[1]:.0f} us"
         bar, faster = bars.get(make, (None, True))
-        if dtype == "float32" or (make is peers.PyTorch and batch != 32):
+        if dtype == "float32" or (faster and batch != 32):
             bar = None
         ratios = found.ratios(ours_over_theirs=not faster)
-        yield Line(f"mlp, {theirs.name}", ratios, "x", bar, medians, at_least=faster)
+        yield Line(f"{name}, {theirs.name}", ratios, "x", bar, medians, at_least=faster)
 
 
 def mlp_memory(sizes: Sequence[int], batch: int, rounds: int) -> Iterator[Line]:
@@ -254,6 +262,8 @@ ROWS: dict[str, Callable[[int], Iterator[Line]]] = {
     "mlp-32-single": partial(mlp, SMALL, 32, "float32", 1.15),
     "mlp-256": partial(mlp, SMALL, 256, "float64", 1.05),
     "mlp-784": partial(mlp, LARGE, 128, "float64", 1.05),
+    "adam-32": partial(mlp, SMALL, 32, "float64", 1.15, adam=True),
+    "adam-784": partial(mlp, LARGE, 128, "float64", 1.15, adam=True),
     "mlp-memory-32": partial(mlp_memory, SMALL, 32),
     "mlp-memory-256": partial(mlp_memory, SMALL, 256),
     "mlp-memory-784": partial(mlp_memory, LARGE, 128),

@@ -49,7 +49,7 @@ def seeded(seed: Any) -> np.random.Generator:
 
     Examples
     --------
-    >>> seeded(1).integers(10) == seeded(1).integers(10), seeded(None) is generator()
+    >>> seeded(1).random() == seeded(1).random(), seeded(None) is generator()
     (True, True)
     """
     if seed is None:
@@ -58,7 +58,7 @@ def seeded(seed: Any) -> np.random.Generator:
         return seed
     try:
         number = operator.index(seed)
-        if number < 0:
+        if number < 0 or isinstance(seed, bool):
             raise TypeError
     except TypeError:
         raise InputError(f"a seed is a whole number of 0 or more, not {shown(seed)}") from None

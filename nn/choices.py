@@ -8,7 +8,9 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
-from microgad.errors import InputError, shown
+import numpy as np
+
+from microgad.errors import InputError, brief, shown
 
 
 def choose(name: Any, table: Mapping[str, Any], what: str) -> Any:
@@ -36,13 +38,13 @@ def whole(x: Any, what: str, least: int = 1) -> int:
     3
     """
     try:
-        if isinstance(x, bool):
+        if isinstance(x, (bool, np.bool_)):
             raise TypeError
         found = operator.index(x)
     except TypeError:
         raise InputError(f"{what} is a whole number, not {shown(x)}") from None
     if found < least:
-        raise InputError(f"{what} is at least {least}, not {found}")
+        raise InputError(f"{what} is at least {least}, not {brief(found)}")
     return found
 
 
@@ -57,14 +59,14 @@ def real(
     0.5
     """
     try:
-        if isinstance(x, (str, bytes, bool)):
+        if isinstance(x, (str, bytes, bool, np.bool_)):
             raise TypeError
         found = float(x)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{what} is a number, not {shown(x)}") from None
     inside = (low < found if above else low <= found) and (found < high if below else found <= high)
     if not inside or math.isinf(found):
-        least = "above" if above else "at least"
+        least = ("finite and " if math.isinf(found) else "") + ("above" if above else "at least")
         most = "" if math.isinf(high) else f" and {'below' if below else 'at most'} {high:g}"
         bounds = f"{least} {low:g}{most}" if low > -math.inf else "finite"
         raise InputError(f"{what} is {bounds}, not {found:g}")

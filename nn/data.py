@@ -214,8 +214,8 @@ def spirals(
     classes : int
         How many arms, at least 2.
     turns : float
-        How often an arm goes around on its way from the centre to radius 1: counter-clockwise, or clockwise if
-        negative.
+        How often an arm goes around on its way from the centre to radius 1, from -1000 to 1000: counter-clockwise, or
+        clockwise if negative.
     seed : int, optional
         0 or more; without one, `microgad.manual_seed` decides.
 

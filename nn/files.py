@@ -33,7 +33,7 @@ ROOM = 2**20  # bytes of a table of contents, beside those that the names of the
 PIECE = 2**18  # bytes that are read at a time
 HEADER = re.compile(
     r"\s*\{\s*'descr'\s*:\s*'([^']*)'\s*,\s*'fortran_order'\s*:\s*(True|False)\s*,\s*'shape'\s*:\s*"
-    r"\(((?:\d{1,19},\s*)*(?:\d{1,19})?)\)\s*,?\s*\}\s*"
+    r"\(((?:\d{1,19},\s*){0,64}(?:\d{1,19})?)\)\s*,?\s*\}\s*"
 )
 KINDS = {  # of NumPy, and their names in safetensors
     "b1": "BOOL", "i1": "I8", "i2": "I16", "i4": "I32", "i8": "I64", "u1": "U8", "u2": "U16", "u4": "U32", "u8": "U64",
@@ -262,8 +262,8 @@ def _from_npz(path: Path, own: Mapping[str, tuple[int, ...]], room: int) -> dict
 def _array(member: IO[bytes], name: str, size: int, own: tuple[int, ...]) -> Any:
     """An array, if it is of the shape that the model has; else a Tensor that only has its shape."""
     start = member.read(10)
-    header = member.read(int.from_bytes(start[8:], "little"))  # 65,535 at most
-    found = HEADER.fullmatch(header.decode("latin-1").replace('"', "'"))
+    length = int.from_bytes(start[8:], "little")  # 65,535 at most
+    found = HEADER.fullmatch(member.read(length).decode("latin-1").replace('"', "'"))
     if start[:8] != b"\x93NUMPY\x01\x00" or not found:
         raise FormatError(f"{name} in it is no array of real numbers in NumPy's format 1.0")
     kind, fortran, lengths = found.groups()
@@ -273,8 +273,8 @@ def _array(member: IO[bytes], name: str, size: int, own: tuple[int, ...]) -> Any
     shape = tuple(map(int, re.findall(r"\d+", lengths)))
     dtype, data = np.dtype(kind), bytearray()
     want = math.prod(shape) * dtype.itemsize
-    if want != size - 10 - len(header):
-        raise FormatError(f"{name} in it is said to be {shape} of {dtype}, and that is not what its length is")
+    if want != size - 10 - length:
+        raise FormatError(f"{name} in it is said to be {brief(shape)} of {dtype}, and that is not what its length is")
     if shape != own:
         return _of_shape(shape, name)
     while piece := member.read(min(PIECE, want - len(data))):
@@ -289,7 +289,7 @@ def _of_shape(shape: tuple[int, ...], name: str) -> Tensor:
     try:
         return leaf(np.broadcast_to(np.float64(0.0), shape))
     except ValueError:
-        raise FormatError(f"{name} in it is said to be of shape {shape}, which no array has") from None
+        raise FormatError(f"{name} in it is said to be of shape {brief(shape)}, which no array has") from None
 
 
 def _from_safetensors(path: Path, own: Mapping[str, tuple[int, ...]], room: int) -> dict[str, Any]:
@@ -297,7 +297,9 @@ def _from_safetensors(path: Path, own: Mapping[str, tuple[int, ...]], room: int)
     package = _package("safetensors")
     with path.open("rb") as start:
         if int.from_bytes(start.read(8), "little") > room:
-            raise FormatError(f"this is no .safetensors, or one of far more names than this model; {CONVERT}")
+            raise FormatError(
+                "this is no .safetensors, or one of far more names than this model; if it is a .npz or .pt, name it so"
+            )
     state: dict[str, Any] = {}
     try:
         with package.safe_open(str(path), framework="numpy") as file:

@@ -482,8 +482,8 @@ def cross_entropy(
         target = target * (1.0 - share) + share / of[-1]
     if weight is not None:
         target, reduction = _weighted("cross_entropy", target, weight, z, labels, reduction)
-    logp = rows.log_softmax.given(axis=(len(of) - 1,))(z)
-    return rows.nll.given(reduction=reduction)(logp, _beside(target, z))
+    each_one = labels is not None and weight is None  # targets add up to 1
+    return rows.cross_entropy.given(reduction=reduction, hard=each_one)(z, _beside(target, z))
 
 
 def nll_loss(input: Any, target: Any, reduction: str = "mean", *, weight: Any = None) -> Any:

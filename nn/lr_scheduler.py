@@ -576,7 +576,8 @@ class ExponentialLR(LRScheduler):
 class CosineAnnealingLR(LRScheduler):
     """The learning rate along half a wave of a cosine down to `eta_min`, up again, and so on.
 
-    (Loshchilov and Hutter, 2017.) At epoch t, where nothing else changes it: ``eta_min + (initial_lr - eta_min) * (1 + cos(π * t / T_max)) / 2``.
+    At epoch t, where nothing else changes it, it is
+    ``eta_min + (initial_lr - eta_min) * (1 + cos(π * t / T_max)) / 2`` (Loshchilov and Hutter, 2017).
 
     Parameters
     ----------

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import importlib.util
 import io
+import json
 import os
 import pickle
 import re
@@ -47,13 +48,18 @@ class Some(Module):
         self.register_buffer("seen", np.array(int(fill)))
 
 
+class Scalar(Module):
+    def __init__(self):
+        self.scale = Parameter(2.0)
+
+
 def content(x):
     """Names, types, shapes and bits of a state."""
     state = x.state_dict() if isinstance(x, Module) else x
     return {name: (x.dtype, x.shape, x.tobytes()) for name, x in state.items()}
 
 
-def refused(model, path, error, match="", **kwargs):
+def refused(model, path, error, match=None, **kwargs):
     """The message with which `load` refuses a file; it has to leave the model as it was."""
     before = content(model)
     with pytest.raises(error, match=match) as caught:
@@ -117,7 +123,9 @@ def test_any_numbers_under_any_names_bit_for_bit(tmp_path_factory, suffix, parts
     assert content(load(model, path)) == content(saved)
 
 
-@given(parts=st.dictionaries(names, arrays.arrays(arrays.scalar_dtypes(), (2,)).filter(lambda x: x.dtype.kind in "biuf")))
+@given(
+    parts=st.dictionaries(names, arrays.arrays(arrays.scalar_dtypes(), (2,)).filter(lambda x: x.dtype.kind in "biuf"))
+)
 def test_numpy_reads_what_was_saved(tmp_path_factory, parts):
     path = tmp_path_factory.getbasetemp() / "read.npz"
     parts = {name: x for name, x in parts.items() if x.dtype.itemsize <= 8 and not name.endswith(".npy")}
@@ -129,7 +137,7 @@ def test_numpy_reads_what_was_saved(tmp_path_factory, parts):
             assert file[name].astype(x.dtype).tobytes() == x.tobytes()
 
 
-@pytest.mark.parametrize("write", [np.savez, np.savez_compressed], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("savez", [np.savez, np.savez_compressed], ids=lambda f: f.__name__)
 @pytest.mark.parametrize(
     "given",
     [
@@ -144,14 +152,12 @@ def test_numpy_reads_what_was_saved(tmp_path_factory, parts):
     ],
     ids=lambda x: f"{x.dtype.str}{'F' * (not x.flags.c_contiguous)}",
 )
-def test_what_numpy_wrote_is_read(tmp_path, write, given):
+def test_what_numpy_wrote_is_read(tmp_path, savez, given):
     path = tmp_path / "weights.npz"
-    write(path, w=given)
-    loaded = load(Bag.__call__({"w": Parameter(np.ones((2, 3)))}), path) if False else Bag({})
-    loaded.w = Parameter(np.ones((2, 3)))
-    load(loaded, path)
-    assert loaded.w.data.tobytes() == given.astype(np.float64).tobytes()
-    assert loaded.w.data.dtype == np.float64
+    savez(path, **{"parts.0": given})
+    model = load(Bag([Parameter(np.ones((2, 3)))]), path)
+    assert model.parts[0].data.tobytes() == given.astype(np.float64).tobytes()
+    assert model.parts[0].dtype == np.float64
 
 
 @either
@@ -171,7 +177,15 @@ def test_what_an_entry_may_be(tmp_path, suffix):
 
     path = tmp_path / f"entries{suffix}"
     strided = np.array([1.0, 9.0, 2.0, 9.0])[::2]
-    given = {"a": [1, 2], "b": Tensor([1.0, 2.0]), "c": strided, "d": Value(3.0), "e": 4, "f": np.float32(5), "g": (1, 2)}
+    given = {
+        "a": [1, 2],
+        "b": Tensor([1.0, 2.0]),
+        "c": strided,
+        "d": Value(3.0),
+        "e": 4,
+        "f": np.float32(5),
+        "g": (1, 2),
+    }
     save(given, path)
     loaded = load(Entries(), path)
     assert {name: x.tolist() for name, x in loaded.state_dict().items()} == {
@@ -222,7 +236,7 @@ def test_the_weights_of_a_pytorch_module(tmp_path):
     np.testing.assert_allclose(ours(Tensor([x])).data, theirs(torch.tensor(x)[None]).detach().numpy(), rtol=1e-6)
     save(dict(theirs.named_parameters()), tmp_path / "again.npz")  # which need a gradient
     assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "w.npz").read_bytes()
-    with pytest.raises(InputError, match="the entry w is no array: .*BFloat16"):
+    with pytest.raises(InputError, match=r"the entry w is no array: .*BFloat16"):
         save({"w": torch.zeros(2, dtype=torch.bfloat16)}, tmp_path / "no.npz")
 
 
@@ -276,7 +290,7 @@ def test_a_name_as_long_as_it_may_be(tmp_path):
 
 @needs_package
 def test_a_name_that_safetensors_does_not_have(tmp_path):
-    with pytest.raises(InputError, match="__metadata__: save as .npz"):
+    with pytest.raises(InputError, match=r"__metadata__: save as \.npz"):
         save({"__metadata__": 1.0}, tmp_path / "w.safetensors")
     save({"__metadata__": 1.0}, tmp_path / "w.npz")
     assert [p.name for p in tmp_path.iterdir()] == ["w.npz"]
@@ -363,7 +377,9 @@ def test_permissions_and_links_are_kept(tmp_path):
 # ---- paths
 
 
-@pytest.mark.parametrize("run", [lambda path: save(Some(), path), lambda path: load(Some(), path)], ids=["save", "load"])
+@pytest.mark.parametrize(
+    "run", [lambda path: save(Some(), path), lambda path: load(Some(), path)], ids=["save", "load"]
+)
 @pytest.mark.parametrize(
     ("path", "match"),
     [
@@ -498,13 +514,9 @@ def stored(x):
     return lambda path: np.savez(path, scale=x)
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate name")
 def twice(path):
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        write(path, [("scale.npy", npy(1.0)), ("scale.npy", npy(2.0))])
+    write(path, {"scale.npy": npy(1.0), "scald.npy": npy(2.0)})
+    path.write_bytes(path.read_bytes().replace(b"scald", b"scale"))
 
 
 class Runs:
@@ -524,6 +536,30 @@ def head(descr="<f8", order="False", shape="()"):
     return (HEAD % (descr, order, shape)).encode()
 
 
+def commented():
+    info = zipfile.ZipInfo("scale.npy")
+    info.comment = b"said"
+    return info
+
+
+def flags(path, bit):
+    write(path, {"scale.npy": npy(1.0)})
+    data = bytearray(path.read_bytes())
+    for start, offset in ((LOCAL, 6), (CENTRAL, 8)):
+        data[data.index(start) + offset] |= bit
+    path.write_bytes(data)
+
+
+def longer(path):
+    """A compressed member that ends before the length that is said in all places, and in its own header."""
+    write(path, {"scale.npy": raw(head(), b"")}, zipfile.ZIP_DEFLATED)
+    data = bytearray(path.read_bytes())
+    size = struct.unpack_from("<I", data, data.index(CENTRAL) + 24)[0]
+    for start, offset in ((LOCAL, 22), (CENTRAL, 24)):
+        struct.pack_into("<I", data, data.index(start) + offset, size + 8)
+    path.write_bytes(data)
+
+
 ONE = np.float64(1.0).tobytes()
 DAMAGED = {
     "empty": (lambda path: path.write_bytes(b""), "no .npz at all"),
@@ -532,7 +568,7 @@ DAMAGED = {
     "one array": (lambda path: path.write_bytes(npy(1.0)), "no .npz at all"),
     "a pickle": (lambda path: path.write_bytes(pickle.dumps(Runs())), r"a pickle, .* microgad\.nn\.save\(torch\.load"),
     "objects": (stored(np.array(Runs(), object)), "scale in it is of dtype |O, .*unpickling"),
-    "a pickle as a member": (lambda path: write(path, {"w/data.pkl": pickle.dumps(Runs())}), r"data\.pkl' .* torch\.load"),
+    "a pickle as a member": (lambda path: write(path, {"w/data.pkl": pickle.dumps(Runs())}), r"data\.pkl' .*torch\."),
     "complex": (stored(np.array(1j)), "scale in it is of dtype <c16"),
     "text in it": (stored(np.array("1.0")), "scale in it is of dtype <U3"),
     "bytes in it": (stored(np.array(b"1.0")), r"scale in it is of dtype \|S3"),
@@ -570,38 +606,15 @@ DAMAGED = {
     "a length of a float": (one(raw(head(shape="(1.0,)"), ONE)), "scale in it is no array"),
     "a length of True": (one(raw(head(shape="(True,)"), ONE)), "scale in it is no array"),
     "a length of 25 digits": (one(raw(head(shape=f"({'9' * 25},)"), ONE)), "scale in it is no array"),
-    "lengths whose product is 2 ** 64": (one(raw(head(shape="(4294967296, 4294967296)"), ONE)), "not what its length is"),
+    "lengths whose product is 2 ** 64": (one(raw(head(shape="(4294967296, 4294967296)"), ONE)), "not what its length"),
     "lengths that no array has": (one(raw(head(shape="(0, 9999999999, 9999999999)"))), "which no array has"),
-    "65 axes": (one(raw(head(shape=f"({'1, ' * 65})"), ONE)), "which no array has"),
-    "20,000 axes": (one(raw(head(shape=f"({'1, ' * 20_000})"), ONE)), "which no array has"),
-    "more numbers than it says": (one(raw(head(), ONE * 2)), "scale in it is said to be () of float64".replace("()", r"\(\)")),
+    "65 axes": (one(raw(head(shape=f"({'1, ' * 64}1)"), ONE)), "which no array has"),
+    "66 axes": (one(raw(head(shape=f"({'1, ' * 65}1)"), ONE)), "scale in it is no array"),
+    "20,000 axes": (one(raw(head(shape=f"({'1, ' * 20_000})"), ONE)), "scale in it is no array"),
+    "more numbers than it says": (one(raw(head(), ONE * 2)), r"scale in it is said to be \(\) of float64"),
     "fewer numbers than it says": (one(raw(head(), ONE[:7])), "that is not what its length is"),
-    "fewer numbers than the table of contents says": (lambda path: longer(path), "ends|shorter|Truncated|CRC"),
+    "fewer numbers than the table of contents says": (longer, "shorter than it says|CRC"),
 }  # fmt: skip
-
-
-def commented():
-    info = zipfile.ZipInfo("scale.npy")
-    info.comment = b"said"
-    return info
-
-
-def flags(path, bit):
-    write(path, {"scale.npy": npy(1.0)})
-    data = bytearray(path.read_bytes())
-    for start, offset in ((LOCAL, 6), (CENTRAL, 8)):
-        data[data.index(start) + offset] |= bit
-    path.write_bytes(data)
-
-
-def longer(path):
-    """A compressed member that ends before the length that is said in all places, and in its own header."""
-    write(path, {"scale.npy": raw(head(), b"")}, zipfile.ZIP_DEFLATED)
-    data = bytearray(path.read_bytes())
-    size = struct.unpack_from("<I", data, data.index(CENTRAL) + 24)[0]
-    for start, offset in ((LOCAL, 22), (CENTRAL, 24)):
-        struct.pack_into("<I", data, data.index(start) + offset, size + 8)
-    path.write_bytes(data)
 
 
 @pytest.mark.parametrize("strict", [True, False])
@@ -618,26 +631,25 @@ def test_a_file_that_is_no_file_of_weights(tmp_path, name, strict):
     assert not Runs.ran
 
 
-class Scalar(Module):
-    def __init__(self):
-        self.scale = Parameter(2.0)
-
-
 def test_the_members_of_that_table_are_read_where_they_are_right(tmp_path):
-    for data in (npy(1.0), raw(head(), ONE), raw(head().replace(b"'", b'"').replace(b" ", b"\n"), ONE), raw(head("=f8"), ONE)):
+    for data in (
+        npy(1.0),
+        raw(head(), ONE),
+        raw(head().replace(b"'", b'"').replace(b" ", b"\n"), ONE),
+        raw(head("=f8"), ONE),
+    ):
         write(tmp_path / "w.npz", {"scale.npy": data})
         assert load(Scalar(), tmp_path / "w.npz").scale.data == 1.0
 
 
 @pytest.mark.parametrize("new", [True, False], ids=["zip", "pickle"])
-@either
-def test_a_file_of_torch_save(tmp_path, suffix, new):
+def test_a_file_of_torch_save(tmp_path, new):
     torch = pytest.importorskip("torch")
-    path = tmp_path / f"w{suffix}"
+    path = tmp_path / "w.npz"
     torch.save({"scale": torch.ones(())}, path, _use_new_zipfile_serialization=new)
     said = refused(Scalar(), path, FormatError)
-    advice = re.search(r"microgad\.(nn\.save\(torch\.load\(path, weights_only=True\), )'weights\.npz'\)", said)
-    eval(f"mg.{advice[1]}target)", {"mg": mg, "torch": torch, "path": path, "target": tmp_path / "new.npz"})
+    advice = re.search(r"microgad\.nn\.(save\(torch\.load\(path, weights_only=True\), )'weights\.npz'\)", said)
+    eval(f"{advice[1]}target)", {"save": save, "torch": torch, "path": path, "target": tmp_path / "new.npz"})
     assert load(Scalar(), tmp_path / "new.npz").scale.data == 1.0
     with pytest.raises(InputError, match=r"unknown suffix '\.pt'.*microgad\.nn\.save\(torch\.load\("):
         load(Scalar(), tmp_path / "w.pt")
@@ -668,11 +680,13 @@ def test_no_part_of_a_file_is_a_file(tmp_path, suffix):
     assert content(load(Some(), path)) == content(Some(1.0))
 
 
-@pytest.mark.parametrize("write", [save, lambda x, path: np.savez_compressed(path, **x.state_dict())], ids=["save", "np"])
+@pytest.mark.parametrize(
+    "by", [save, lambda x, path: np.savez_compressed(path, **x.state_dict())], ids=["save", "numpy"]
+)
 @pytest.mark.parametrize("strict", [True, False])
-def test_a_changed_bit_is_seen_or_does_not_matter(tmp_path, write, strict):
+def test_a_changed_bit_is_seen_or_does_not_matter(tmp_path, by, strict):
     path = tmp_path / "w.npz"
-    write(Some(1.0), path)
+    by(Some(1.0), path)
     good, right, seen = path.read_bytes(), content(Some(1.0)), 0
     for i in range(len(good)):
         path.write_bytes(good[:i] + bytes([good[i] ^ 1 << i % 8]) + good[i + 1 :])
@@ -811,8 +825,6 @@ def test_a_model_of_very_many_small_parts(tmp_path):
 
 
 def tensors(path, header, data=b"", length=None):
-    import json
-
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
 
@@ -825,15 +837,15 @@ TENSORS = {
     "an .npz": (lambda path: write(path, {"scale.npy": npy(1.0)}), FormatError, "this is no .safetensors"),
     "a header of 2 ** 62 bytes": (lambda path: tensors(path, {}, length=2**62), FormatError, "this is no .safetensors"),
     "a header of 50 MB": (lambda path: tensors(path, b" " * (50 << 20)), FormatError, "far more names than this model"),
-    "no JSON": (lambda path: tensors(path, b"weights"), FormatError, "no .safetensors at all"),
-    "deep brackets": (lambda path: tensors(path, b"[" * 500_000), FormatError, "no .safetensors at all"),
-    "bfloat16": (lambda path: tensors(path, entry("BF16", [], 2), bytes(2)), FormatError, "scale in it is of type BF16"),
-    "complex": (lambda path: tensors(path, entry("C64", [], 8), bytes(8)), FormatError, "scale in it is of type C64"),
-    "an unknown type": (lambda path: tensors(path, entry("F7", [], 8), ONE), FormatError, "no .safetensors at all"),
-    "too few bytes": (lambda path: tensors(path, entry("F64", [], 8), ONE[:7]), FormatError, "no .safetensors at all"),
-    "too many bytes": (lambda path: tensors(path, entry("F64", [], 8), ONE * 2), FormatError, "no .safetensors at all"),
-    "an overflow": (lambda path: tensors(path, entry("F64", [2**40] * 2, 8), ONE), FormatError, "no .safetensors at all"),
-    "a negative length": (lambda path: tensors(path, entry("F64", [-1], 8), ONE), FormatError, "no .safetensors at all"),
+    "no JSON": (lambda path: tensors(path, b"weights"), FormatError, "no .safetensors at"),
+    "deep brackets": (lambda path: tensors(path, b"[" * 500_000), FormatError, "no .safetensors at"),
+    "bfloat16": (lambda path: tensors(path, entry("BF16", [], 2), bytes(2)), FormatError, "is of type BF16"),
+    "complex": (lambda path: tensors(path, entry("C64", [], 8), bytes(8)), FormatError, "is of type C64"),
+    "an unknown type": (lambda path: tensors(path, entry("F7", [], 8), ONE), FormatError, "no .safetensors at"),
+    "too few bytes": (lambda path: tensors(path, entry("F64", [], 8), ONE[:7]), FormatError, "no .safetensors at"),
+    "too many bytes": (lambda path: tensors(path, entry("F64", [], 8), ONE * 2), FormatError, "no .safetensors at"),
+    "an overflow": (lambda path: tensors(path, entry("F64", [2**40] * 2, 8), ONE), FormatError, "no .safetensors at"),
+    "a negative length": (lambda path: tensors(path, entry("F64", [-1], 8), ONE), FormatError, "no .safetensors at"),
     "65 axes": (lambda path: tensors(path, entry("F64", [1] * 65, 8), ONE), FormatError, "which no array has"),
     "lengths that no array has": (lambda path: tensors(path, entry("F64", [0, 2**63], 0)), FormatError, "no array has"),
     "100 MB": (
