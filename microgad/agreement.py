@@ -10,9 +10,10 @@ import numpy as np
 
 from .errors import spell
 from .node import Node
-from .structural import log_softmax, logsumexp
+from .structural import cross_entropy, log_softmax, logsumexp
 
-LOGARITHMS = (log_softmax.name, logsumexp.name)  # of what adds up to 1 and more: as exact as 1 is, though it is near 0
+# Of what adds up to 1 and more: as exact as 1 is, though they are near 0.
+LOGARITHMS = (log_softmax.name, logsumexp.name, cross_entropy.name)
 
 
 def now(node: Node) -> Any:
@@ -66,7 +67,9 @@ def added(node: Node) -> Any:
         return 0.0
     with np.errstate(all="ignore"):
         try:
-            sizes = [np.abs(x if type(x) is float else x._value) for x in node.operands]
+            sizes = [x if type(x) is float else x._value for x in node.operands]
+            of = 1 if row.name == cross_entropy.name else 0  # its logits are not added up, but the logarithms of them
+            sizes[of:] = map(np.abs, sizes[of:])
             found = np.abs(row.array(*sizes, **row.params))
         except Exception:  # as in `now`
             return 0.0

@@ -13,6 +13,7 @@ import numpy as np
 
 from .errors import InputError, shown, spell
 from .node import Node
+from .scopes import Scope
 
 DIGITS = 6  # significant, of a number that is shown
 FEW, DIGITS_OF_MANY = 12, 4  # an array of so many numbers is written out, with fewer digits
@@ -79,8 +80,14 @@ def literal(text: str) -> str:
 
 
 def given_names(order: Sequence[Node]) -> dict[Node, str]:
-    """The nodes' own names, printable; in a notebook, for the others, those of the user's variables."""
-    names = {node: literal(str(node.name)) for node in order if node.name}
+    """The nodes' own names, printable; in a notebook, for the others, those of the user's variables.
+
+    What a module has called its result comes last: a variable's name says more.
+    """
+    names, made_up = {}, {}
+    for node in order:
+        if name := node.name:
+            (made_up if type(name) is Scope and name.made_up else names)[node] = literal(str(name))
     shell = getattr(builtins, "get_ipython", lambda: None)()
     hidden = {"In", "Out", *getattr(shell, "user_ns_hidden", ())}
     variables = [(k, x) for k, x in list(getattr(shell, "user_ns", {}).items()) if k not in hidden and k[:1] != "_"]
@@ -88,7 +95,7 @@ def given_names(order: Sequence[Node]) -> dict[Node, str]:
     for name, x in [*variables, *_elements(variables)]:
         if isinstance(x, Node):
             names.setdefault(x, literal(name))
-    return names
+    return {**made_up, **names}
 
 
 def _elements(variables: list[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:

@@ -40,7 +40,7 @@ def manual_seed(seed: int) -> np.random.Generator:
     >>> mg.nn.Linear(2, 1).weight.tolist() == first
     True
     """
-    _state.update(generator=seeded(seed), seeded=True)
+    _state.update(generator=_begun(seed), seeded=True)
     return generator()
 
 
@@ -54,8 +54,11 @@ def seeded(seed: Any) -> np.random.Generator:
     """
     if seed is None:
         return generator()
-    if isinstance(seed, np.random.Generator):
-        return seed
+    return seed if isinstance(seed, np.random.Generator) else _begun(seed)
+
+
+def _begun(seed: Any) -> np.random.Generator:
+    """A new generator for a whole number."""
     try:
         number = operator.index(seed)
         if number < 0 or isinstance(seed, bool):

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from .agreement import close
 from .primitive import Primitive
 from .saved_text import check, fail, number, what, written
-from .structural import ROWS, Each, cast, item, linear, shape
+from .structural import ROWS, Each, cast, cross_entropy, item, linear, nll, shape
 
 DTYPES = ("float64", "float32")
 
@@ -53,6 +54,7 @@ def readers(name: str) -> dict[str, Callable[..., Any]]:
         "at": _axes,
         "keepdims": _truth,
         "reduction": _reduction,
+        "hard": _truth,
         "key": _key,
     }
     return {key: known[key] for key in inspect.signature(rule).parameters if key in known}
@@ -182,6 +184,8 @@ def fit(row: Primitive, operands: Sequence[Any], data: Any, i: int) -> None:
         fail(i, f"{row.name} does not take operands of shape {said}" + (f": it needs {row.domain}" * bool(row.domain)))
     if size is not None and size != np.size(data):
         fail(i, f"{row.name} of its operands gives {size:,} numbers, and its data are {np.size(data):,}")
+    if row.params.get("hard") and not close(sums := np.add.reduce(operands[1]._value, -1), np.ones(sums.shape)):
+        fail(i, '"hard" has to be false where a target does not add up to 1')
 
 
 def _size(row: Primitive, shapes: Sequence[tuple[int, ...]], params: Any) -> int | None:
@@ -203,7 +207,7 @@ def _size(row: Primitive, shapes: Sequence[tuple[int, ...]], params: Any) -> int
         return math.prod((*batch, *first[-2:-1], *second[1:][-1:]))
     if row.name == "index":
         return _picked(first, params["key"])
-    if row.name == "nll" and len(set(shapes)) > 1:
+    if row.name in (nll.name, cross_entropy.name) and (not first or shapes[1] != first):
         raise ValueError
     if isinstance(row.vjp, Each):
         return sum(map(math.prod, shapes))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 from .node import Node
@@ -23,7 +24,6 @@ class Scope(str):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return str, (str(self),)  # saved graphs and copies have no modules
-
 
     @property
     def kind(self) -> str:
@@ -50,6 +50,21 @@ class Scope(str):
         return str(self.module._path)
 
     @property
+    def first(self) -> Scope:
+        """That of the innermost module whose result this is: the one that the text names.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> mg.nn.Sequential(mg.nn.ReLU())(mg.Tensor([1.0])).name.first.kind
+        'ReLU'
+        """
+        scope = self
+        while type(scope.inner) is Scope:
+            scope = scope.inner
+        return scope
+
+    @property
     def made_up(self) -> bool:
         """Whether the text is the module's, and no name that the user gave.
 
@@ -59,11 +74,13 @@ class Scope(str):
         >>> mg.nn.ReLU()(mg.Tensor([1.0])).name.made_up
         True
         """
-        return not self.inner or (type(self.inner) is Scope and self.inner.made_up)
+        return not self.first.inner
 
 
 def enter(node: Any, module: Any, inputs: Any) -> None:
     """Say that a module gave this node, called with these inputs.
+
+    The node is called as the module is in the outermost one, with its class in front where that begins with a number.
 
     Examples
     --------
@@ -73,26 +90,33 @@ def enter(node: Any, module: Any, inputs: Any) -> None:
     >>> enter(y, mg.nn.ReLU(), (x,))
     >>> y.name
     'ReLU'
+    >>> mg.nn.Sequential(mg.nn.ReLU())(x).name
+    'ReLU.0'
     """
     before = node.name
-    node.name = scope = Scope(before or module._path or type(module).__name__)
+    if before:
+        node.name = scope = Scope(before)
+    else:
+        path, kind = module._path, type(module).__name__
+        node.name = scope = Scope(f"{kind}.{path}" if path[:1].isdigit() else path or kind)
     scope.module, scope.inputs, scope.inner = module, inputs, before
 
 
-def _nodes(x: Any) -> Iterable[Any]:
-    if isinstance(x, Node):
-        yield x
-    elif isinstance(x, (list, tuple)):
-        for y in x:
-            yield from _nodes(y)
-    elif isinstance(x, dict):
-        yield from _nodes(list(x.values()))
+class _Call:
+    """One call of a module: the computed nodes between what it was given and what it gave."""
+
+    def __init__(self, scope: Scope) -> None:
+        self.scope, self.inputs = scope, _nodes(scope.inputs)
+        self.results: list[Any] = []
+        self.at = (0, 0)  # of the last result: its place in the order, from the end, and how far inside the call is
+        self.region: set[Any] = set()
 
 
 def scopes(order: Sequence[Any]) -> dict[Any, tuple[Scope, ...]]:
     """For each node of a graph the calls of modules that it was computed in, the outermost first.
 
-    A leaf, such as a weight, is where all that use it are.
+    The same call is the same object wherever it stands, whatever it gave; two calls may be equal as text. A leaf, such
+    as a weight, is where all that use it are, but not inside a call that was given it.
 
     Examples
     --------
@@ -101,43 +125,61 @@ def scopes(order: Sequence[Any]) -> dict[Any, tuple[Scope, ...]]:
     >>> [(node.op, [scope.kind for scope in found]) for node, found in scopes(topological_order(y)).items() if node.op]
     [('linear', ['Sequential', 'Linear']), ('relu', ['Sequential', 'ReLU'])]
     """
-    regions: list[tuple[int, int, Scope, set[Any]]] = []
-    for node in order:
-        scope, depth = node.name if type(node.name) is Scope else None, 0
-        while scope is not None:
-            region = _region(node, set(_nodes(scope.inputs)))
-            regions.append((-len(region), depth, scope, region))
-            scope, depth = scope.inner if type(scope.inner) is Scope else None, depth + 1
-    inside: dict[Any, list[Scope]] = {}
-    for _, _, scope, region in sorted(regions, key=lambda one: one[:2]):  # the larger one is the outer one
-        for node in region:
-            inside.setdefault(node, []).append(scope)
-    found: dict[Any, tuple[Scope, ...]] = {}
-    users: dict[Any, list[tuple[Scope, ...]]] = {}
-    for node in order:
-        found[node] = tuple(inside.get(node, ()))
+    calls: dict[tuple[int, int], _Call] = {}
+    given: dict[Any, list[_Call]] = {}
+    for i, node in enumerate(order):
+        scope, depth = node.name, 0
+        while type(scope) is Scope:
+            key = id(scope.module), id(scope.inputs)
+            call = calls[key] = calls.get(key) or _Call(scope)
+            call.results.append(node)
+            call.at = (-i, depth)
+            given.setdefault(node, []).append(call)
+            scope, depth = scope.inner, depth + 1
+    inside: dict[Any, tuple[_Call, ...]] = {}
+    for call in sorted(calls.values(), key=lambda call: call.at):  # what is called inside of another ends before it
+        around = inside.get(call.results[-1], ())
+        call.region = _region(call, given)
+        if around:
+            call.region &= around[-1].region
+        inside.update(dict.fromkeys(call.region, (*around, call)))
+    users: dict[Any, list[tuple[_Call, ...]]] = {}
+    for node in order if calls else ():
         for x in node.inputs:
-            users.setdefault(x, []).append(found[node])
-    for node in order:
-        if node.prim is None and node in users:
-            found[node] = _common(users[node])
+            if x.prim is None:
+                users.setdefault(x, []).append(inside.get(node, ()))
+    for x, places in users.items():
+        together = takewhile(lambda level: all(call is level[0] for call in level), zip(*places, strict=False))
+        inside[x] = tuple(takewhile(lambda call: x not in call.inputs, (level[0] for level in together)))
+    return {node: tuple(call.scope for call in inside.get(node, ())) for node in order}
+
+
+def _nodes(x: Any) -> set[Any]:
+    """The nodes in what a module was called with."""
+    found, seen, waiting = set(), set(), [x]
+    while waiting:
+        x = waiting.pop()
+        if isinstance(x, Node):
+            found.add(x)
+        elif isinstance(x, (list, tuple, dict)) and id(x) not in seen:
+            seen.add(id(x))
+            waiting += x.values() if isinstance(x, dict) else x
     return found
 
 
-def _region(last: Any, inputs: set[Any]) -> set[Any]:
-    """The computed nodes between the inputs of a module and its result."""
-    found, waiting = set(), [last]
+def _region(call: _Call, given: dict[Any, list[_Call]]) -> set[Any]:
+    """The computed nodes between the inputs of a call and its results.
+
+    What another call of the same module gave is an input as well: a state that the module has kept.
+    """
+    found: set[Any] = set()
+    module, waiting = call.scope.module, list(call.results)
     while waiting:
         node = waiting.pop()
-        if node not in found and node not in inputs and node.prim is not None:
-            found.add(node)
-            waiting += node.inputs
+        if node in found or node in call.inputs or node.prim is None:
+            continue
+        if node in given and call not in given[node] and any(x.scope.module is module for x in given[node]):
+            continue
+        found.add(node)
+        waiting += node.inputs
     return found
-
-
-def _common(paths: Sequence[tuple[Scope, ...]]) -> tuple[Scope, ...]:
-    first, n = paths[0], 0
-    while n < len(first) and all(n < len(path) and path[n] is first[n] for path in paths):
-        n += 1
-    return first[:n]
-

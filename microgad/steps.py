@@ -302,8 +302,8 @@ def backward_steps(f: Node) -> Iterator[Step]:
     Returns
     -------
     iterator of Step
-        One for each node that was computed and needs a gradient: its ``upstream`` gradient, and for each input that
-        needs one an `Edge` with ``local``, ``contribution`` and ``total``.
+        One for each node that was computed from one that needs a gradient: its ``upstream`` gradient, and for each
+        input that needs one an `Edge` with ``local``, ``contribution`` and ``total``.
 
     Raises
     ------
@@ -352,4 +352,5 @@ def steps_back(view: View) -> Iterator[Step]:
                 before = arrived(x)
                 totals[x] = total = contribution if before is None else before + contribution
                 parts += (x, local, contribution, total)
-            yield Step(parts)
+            if len(parts) > 3:  # a number that was taken from an array without a gradient has nobody to send one to
+                yield Step(parts)

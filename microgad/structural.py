@@ -420,7 +420,7 @@ def _negated(g: Any, logp: Any, reduction: str) -> Any:
 
 
 def _scaled(g: Any, logp: Any, reduction: str) -> Any:
-    return (g[..., None] if reduction == "none" else g) * (-1.0 / _examples(logp, reduction))
+    return (np.asarray(g)[..., None] if reduction == "none" else g) * (-1.0 / _examples(logp, reduction))
 
 
 def _moved(t: Any, other: Any, logp: Any, reduction: str) -> Any:

@@ -36,7 +36,7 @@ from .primitive import Primitive, silent, watchers
 np.empty(31 << 20, np.uint8)
 
 USED = object()  # the mark of a leaf that stands in a graph
-FROZEN = 0  # what a leaf that needed a gradient `needs` while it does not: it remains a parameter of its module
+FROZEN: Any = 0  # what a leaf that needed a gradient `needs` while it does not: it remains a parameter of its module
 _new = object.__new__
 NUMBERS = (int, float, np.floating, np.integer, np.bool_)
 # What no number is, in an operator; anything else that is unknown may have an operator of its own.
@@ -104,6 +104,32 @@ def leaf(data: np.ndarray[Any, Any]) -> Tensor:
     out = _new(Tensor)
     out._value, out.needs, out.a, out.b = data, False, EMPTY, EMPTY
     out.grad = out.mark = out.prim = out.name = None
+    return out
+
+
+def record(row: Primitive, operands: tuple[Any, ...]) -> Tensor:
+    """``row.bind(Tensor, operands)`` of two or three Tensors and no parameters but those of the row, spelled out.
+
+    Examples
+    --------
+    >>> record(structural.matmul, (Tensor([[1.0, 2.0]]), Tensor([[3.0], [4.0]])))
+    Tensor(data=[[11.]], grad=None)
+    """
+    if silent or watchers:
+        return row.bind(Tensor, operands)  # type: ignore[no-any-return]
+    out, needs = _new(Tensor), False
+    try:
+        out._value = row.array(*[x._value for x in operands], **row.params)
+    except Exception:
+        return row.bind(Tensor, operands)  # type: ignore[no-any-return]  # which says what is wrong
+    for x in operands:
+        if x.needs:
+            needs = True
+        elif x.mark is None:
+            x.mark = USED
+    out.prim, out.needs = row, needs
+    out.a, out.b = operands if len(operands) == 2 else (operands, EMPTY)
+    out.grad = out.mark = out.name = None
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +10,8 @@ import numpy as np
 
 from microgad import primitives as rows
 from microgad.array_functions import log_softmax as _log_softmax
-from microgad.array_functions import operand
+from microgad.array_functions import operand, unbind
 from microgad.array_functions import softmax as _softmax
-from microgad.array_functions import unbind
 from microgad.errors import InputError, ShapeError, shown, spell
 from microgad.functions import elu, gelu, leaky_relu, relu, sigmoid, silu, step, swish, tanh
 from microgad.functions import softplus as _softplus
@@ -84,8 +84,8 @@ def prelu(x: Any, weight: Any) -> Any:
         axis = 1 if len(of) > 1 else 0
         if len(slopes) != 1 or not of or of[axis] != slopes[0]:
             raise ShapeError(
-                f"prelu of {spell(x)}, of shape {of}, with slopes of shape {slopes}: one for all, or one for each "
-                "channel, and channels are along the second axis"
+                f"prelu of {spell(x)}, of shape {of}, with the slopes {spell(weight)}, of shape {slopes}: it needs one "
+                "for all, or one for each channel, and channels are along the second axis"
             )
         weight = reshape.given(to=(slopes[0],) + (1,) * (len(of) - axis - 1))(weight)
     elif slopes and not of:
@@ -133,10 +133,6 @@ def log_softmax(x: Any, dim: Any = -1, temperature: Any = 1.0) -> Any:
     return _log_softmax(x, dim, temperature)
 
 
-def _number_or_array(x: Any) -> Any:
-    return np.asarray(operand(x, "an activation")) if isinstance(x, (list, tuple)) else x
-
-
 class Activation(Module):
     """A function of one argument as a module.
 
@@ -153,19 +149,33 @@ class Activation(Module):
 
     function: Callable[..., Any]
 
-    def __init__(self, function: Callable[..., Any] | None = None) -> None:
-        if function is not None:
-            self.function = function
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
 
     def forward(self, x: Any) -> Any:
         """The function of `x`, elementwise."""
-        return self.function(_number_or_array(x))
+        return self.function(self._given(x))
 
-    def extra_repr(self) -> str:  # noqa: D102
-        return getattr(self.function, "__name__", "") if "function" in vars(self) else ""
+    def _given(self, x: Any) -> Any:
+        """What it is called with; a list of numbers is an array."""
+        return operand(x, self._said) if isinstance(x, (list, tuple)) else x
+
+    def extra_repr(self) -> str:
+        """The name of the function, where it has one."""
+        return str(getattr(self.function, "__name__", ""))
 
 
-class Identity(Activation):
+class _Known(Activation):
+    """An activation without options, whose class says what it is."""
+
+    def __init__(self) -> None:
+        pass
+
+    def extra_repr(self) -> str:
+        return ""
+
+
+class Identity(_Known):
     """No activation: the module that gives what it is given.
 
     Examples
@@ -177,7 +187,7 @@ class Identity(Activation):
     function = staticmethod(identity)
 
 
-class ReLU(Activation):
+class ReLU(_Known):
     """``max(0, x)``, the default of most networks. A neuron whose inputs are always negative learns no more.
 
     Its derivative at 0 is 0.
@@ -188,9 +198,11 @@ class ReLU(Activation):
     array([0., 2.])
     """
 
+    _fresh = True
+
     def forward(self, x: Any) -> Any:
         """The positive part of `x`, elementwise."""
-        return x.relu() if type(x) is Tensor else relu(_number_or_array(x))
+        return x.relu() if type(x) is Tensor else relu(self._given(x))
 
 
 class LeakyReLU(Activation):
@@ -212,7 +224,7 @@ class LeakyReLU(Activation):
 
     def forward(self, x: Any) -> Any:
         """The function of `x`, elementwise."""
-        return leaky_relu(_number_or_array(x), self.negative_slope)
+        return leaky_relu(self._given(x), self.negative_slope)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"negative_slope={self.negative_slope}"
@@ -245,7 +257,7 @@ class PReLU(Activation):
 
     def forward(self, x: Any) -> Any:
         """The function of `x`, elementwise; channels are along the second axis."""
-        return prelu(_number_or_array(x), self.weight)
+        return prelu(self._given(x), self.weight)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"num_parameters={self.num_parameters}"
@@ -270,7 +282,7 @@ class ELU(Activation):
 
     def forward(self, x: Any) -> Any:
         """The function of `x`, elementwise."""
-        return elu(_number_or_array(x), self.alpha)
+        return elu(self._given(x), self.alpha)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"alpha={self.alpha}"
@@ -298,13 +310,13 @@ class Softplus(Activation):
 
     def forward(self, x: Any) -> Any:
         """The function of `x`, elementwise."""
-        return softplus(_number_or_array(x), self.beta, self.threshold)
+        return softplus(self._given(x), self.beta, self.threshold)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"beta={self.beta}" + ("" if self.threshold is None else f", threshold={self.threshold}")
 
 
-class Sigmoid(Activation):
+class Sigmoid(_Known):
     """``1 / (1 + exp(-x))``, between 0 and 1. Its derivative is at most 1/4: in deep networks gradients vanish.
 
     Examples
@@ -316,7 +328,7 @@ class Sigmoid(Activation):
     function = staticmethod(sigmoid)
 
 
-class Tanh(Activation):
+class Tanh(_Known):
     """The hyperbolic tangent, between -1 and 1.
 
     Examples
@@ -328,7 +340,7 @@ class Tanh(Activation):
     function = staticmethod(tanh)
 
 
-class SiLU(Activation):
+class SiLU(_Known):
     """``x * sigmoid(x)``, also called swish: at least -0.278465, at x = -1.27846.
 
     Examples
@@ -363,13 +375,13 @@ class GELU(Activation):
 
     def forward(self, x: Any) -> Any:
         """The function of `x`, elementwise."""
-        return gelu(_number_or_array(x), self.approximate)
+        return gelu(self._given(x), self.approximate)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"approximate={self.approximate!r}"
 
 
-class Step(Activation):
+class Step(_Known):
     """Heaviside's step, 1 from 0 on: the activation of Rosenblatt's perceptron. Its derivative is 0.
 
     Examples
@@ -452,6 +464,10 @@ def activation_of(x: Any, dtype: Any = None) -> Any:
     if callable(x) and not isinstance(x, type):
         return Activation(x)
     made: Any = x if isinstance(x, type) and issubclass(x, Module) else choose(x, ACTIVATIONS, "activation")
+    try:
+        inspect.signature(made.__init__).bind(made)
+    except TypeError as error:
+        raise InputError(f"an activation such as {made.__name__} has arguments, {error}: give an instance") from None
     return made(dtype=dtype) if made is PReLU else made()
 
 

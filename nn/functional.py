@@ -13,7 +13,7 @@ from microgad.array_functions import operand
 from microgad.errors import InputError, ShapeError, shown, spell
 from microgad.randomness import generator
 from microgad.structural import shape
-from microgad.tensor import Tensor
+from microgad.tensor import Tensor, record
 
 from .activations import *  # noqa: F403
 from .choices import real
@@ -67,10 +67,11 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
             f"linear with the weight {spell(weight)}, of shape {by}, and the bias {spell(bias)}, of shape "
             f"{shape(bias)}: it needs one number for each row of the weight"
         )
-    return rows.linear.bind(Tensor, (x, weight, bias)) if type(x) is Tensor else rows.linear(x, weight, bias)
+    plain = type(x) is Tensor and type(weight) is Tensor and type(bias) is Tensor
+    return record(rows.linear, (x, weight, bias)) if plain else rows.linear(x, weight, bias)
 
 
-def dropout(x: Any, p: float = 0.5, training: bool = True, inverted: bool = True) -> Any:
+def dropout(x: Any, p: float = 0.5, training: bool = True, *, inverted: bool = True) -> Any:
     """Set each number to 0 with probability `p` while training (Srivastava et al., 2014; lecture 002).
 
     Parameters
@@ -157,16 +158,17 @@ def batch_norm(
     >>> batch_norm([[1.0], [2.0], [3.0], [4.0]], training=True, eps=0.0).ravel().round(6).tolist()
     [-1.341641, -0.447214, 0.447214, 1.341641]
     """
-    x = operand(x, "batch_norm")
+    x, momentum, eps = operand(x, "batch_norm"), real(momentum, "the momentum", 0.0, 1.0), real(eps, "eps")
     of = shape(x)
     if len(of) not in (2, 3):
         raise ShapeError(f"batch_norm of {spell(x)}, of shape {of}: it needs (n, features) or (n, features, length)")
-    sizes = {shape(y) for y in (running_mean, running_var, weight, bias) if y is not None}
-    if sizes - {of[1:2]}:
-        raise ShapeError(
-            f"batch_norm of {spell(x)}, of shape {of}: the batch has {of[1]} features, and the layer is for "
-            f"{max(sizes - {of[1:2]})[0]}"
-        )
+    given = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    for name, y in given.items():
+        if y is not None and shape(operand(y, name)) != of[1:2]:
+            raise ShapeError(
+                f"batch_norm of {spell(x)}, of shape {of}: the batch has {of[1]} features, and {name} is of shape "
+                f"{shape(y)}"
+            )
     axis, column = ((0,), of[1:2]) if len(of) == 2 else ((0, 2), (of[1], 1))
     if training:
         n = rows.count(x, axis)
@@ -178,14 +180,13 @@ def batch_norm(
         mean = rows.mean.given(axis=axis, keepdims=True)(x)
         apart = elementwise.sub(x, mean)
         var = rows.mean.given(axis=axis, keepdims=True)(elementwise.mul(apart, apart))
-        for running, now, scale in ((running_mean, mean, 1.0), (running_var, var, n / (n - 1))):
-            if running is not None:
-                new = np.asarray(getattr(now, "_value", now)).reshape(of[1]) * scale
-                running.data += momentum * (new - running.data)
+        of_batch = ((running_mean, mean, 1.0), (running_var, var, n / (n - 1)))
+        for kept, now, scale in [(_kept(x), now, scale) for x, now, scale in of_batch if x is not None]:
+            kept += momentum * (np.asarray(getattr(now, "_value", now)).reshape(of[1]) * scale - kept)
     elif running_mean is None or running_var is None:
         raise InputError("batch_norm without training needs running_mean and running_var")
     else:
-        mean, var = (rows.reshape.given(to=column)(y) for y in (running_mean, running_var))
+        mean, var = (rows.reshape.given(to=column)(operand(y, "batch_norm")) for y in (running_mean, running_var))
         apart = elementwise.sub(x, mean)
     return _scaled(elementwise.div(apart, elementwise.sqrt(elementwise.add(var, eps))), weight, bias, column)
 
@@ -222,7 +223,7 @@ def layer_norm(
     array([[-1.,  1.],
            [ 0.,  0.]])
     """
-    x = operand(x, "layer_norm")
+    x, eps = operand(x, "layer_norm"), real(eps, "eps")
     of = shape(x)
     try:
         last = (int(normalized_shape),) if isinstance(normalized_shape, (int, np.integer)) else (*normalized_shape,)
@@ -231,7 +232,7 @@ def layer_norm(
     if not last or of[-len(last) :] != last:
         raise ShapeError(f"layer_norm of {spell(x)}, of shape {of}: it needs (..., {', '.join(map(str, last))})")
     for y in (weight, bias):
-        if y is not None and shape(y) != last:
+        if y is not None and shape(operand(y, "layer_norm")) != last:
             raise ShapeError(f"layer_norm over {last} with {spell(y)} of shape {shape(y)}: they have to be the same")
     mean = rows.mean.given(axis=tuple(range(len(of) - len(last), len(of))), keepdims=True)
     apart = elementwise.sub(x, mean(x))
@@ -239,8 +240,19 @@ def layer_norm(
     return _scaled(elementwise.div(apart, elementwise.sqrt(elementwise.add(var, eps))), weight, bias, last)
 
 
+def _kept(running: Any) -> Any:
+    """The array of running numbers, to be written into."""
+    if isinstance(running, Tensor) and running.prim is None:
+        return running.data
+    if isinstance(running, np.ndarray) and running.dtype.kind == "f":
+        return running
+    raise InputError(f"running numbers are kept in a leaf Tensor or an array of floats, not in {shown(running)}")
+
+
 def _scaled(x: Any, weight: Any, bias: Any, to: tuple[int, ...]) -> Any:
+    """The numbers times the weights plus the biases, which stand along the axes `to`."""
     for row, y in ((elementwise.mul, weight), (elementwise.add, bias)):
         if y is not None:
+            y = operand(y, "a weight or bias")
             x = row(x, y if shape(y) == to else rows.reshape.given(to=to)(y))
     return x

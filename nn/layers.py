@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,8 @@ from .module import Module, Parameter
 class Linear(Module):
     """An affine layer, ``x @ weight.T + bias``: a row of weights for each neuron.
 
-    Weights and biases begin uniform between ``-1 / sqrt(in_features)`` and ``1 / sqrt(in_features)``, PyTorch's default.
+    Weights and biases begin uniform between ``-1 / sqrt(in_features)`` and ``1 / sqrt(in_features)``: PyTorch's
+    default.
 
     Parameters
     ----------
@@ -55,6 +57,10 @@ class Linear(Module):
     ((1, 3), Linear(in_features=2, out_features=3, bias=True))
     """
 
+    weight: Any
+    bias: Any
+    _fresh = True
+
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = None) -> None:
         self.in_features = whole(in_features, "in_features of Linear")
         self.out_features = whole(out_features, "out_features of Linear")
@@ -65,12 +71,13 @@ class Linear(Module):
 
     def forward(self, x: Any) -> Any:
         """The pre-activations of shape (..., out_features) of inputs of shape (..., in_features)."""
-        x = operand(x, "Linear")
+        if type(x) is not Tensor:
+            x = operand(x, self._said)
         of = shape(x)
         if of[-1:] != (self.in_features,):
             raise ShapeError(
-                f"{self._path or 'Linear'} takes {self.in_features} features, in the last axis, and "
-                f"{spell(x)} of shape {of} has {of[-1] if of else 'no axis'}"
+                f"{self._said} takes {self.in_features} features, in the last axis, and {spell(x)} of shape {of} has "
+                f"{of[-1] if of else 'no axis'}"
             )
         return f.linear(x, self.weight, self.bias)
 
@@ -106,14 +113,25 @@ class Sequential(Module):
             self._append(str(name), module)
 
     def _append(self, name: str, module: Any) -> None:
-        if not isinstance(module, Module):
-            if not callable(module) or isinstance(module, type):
-                raise InputError(f"{type(self).__name__} is of modules and functions, not of {shown(module)}")
-            module = activation_of(module)
-        if "." in name or hasattr(self, name):
+        module = self._module(module)
+        if not name or "." in name or hasattr(self, name):
             raise InputError(f"a module cannot be called {name!r} in {type(self).__name__}")
         setattr(self, name, module)
         self._order.append(name)
+
+    def _module(self, module: Any) -> Any:
+        """A part as a module, or the error of what is none."""
+        if isinstance(module, Module):
+            return module
+        if callable(module) and not isinstance(module, type):
+            return activation_of(module)
+        name = type(self).__name__
+        given, advice = shown(module), ""
+        if isinstance(module, type):
+            given, advice = f"the class {module.__name__}", f": {module.__name__}() is one"
+        elif isinstance(module, (list, tuple)):
+            advice = f": {name}(*modules) takes them out of a {type(module).__name__}"
+        raise InputError(f"{name} is of modules and functions, not of {given}{advice}")
 
     def append(self, module: Any) -> Any:
         """Add a module at the end. Returns the sequence.
@@ -123,8 +141,9 @@ class Sequential(Module):
         >>> len(Sequential().append(Linear(2, 1)))
         1
         """
-        self._append(str(len(self._order)), module)
-        self._name_parts()
+        free = (str(i) for i in itertools.count(len(self._order)))
+        self._append(next(name for name in free if not hasattr(self, name)), module)
+        self._rename()
         return self
 
     def forward(self, x: Any) -> Any:
@@ -140,11 +159,32 @@ class Sequential(Module):
         return len(self._order)
 
     def __getitem__(self, i: Any) -> Any:
+        """A module; of a slice a sequence of the same class and options, whose modules are these, with their names."""
+        names = self._names(i)
+        if isinstance(names, str):
+            return vars(self)[names]
+        part = copy.copy(self)
+        part._order = names
+        for name in self._order:
+            if name not in names:
+                delattr(part, name)
+        return part
+
+    def __setitem__(self, i: Any, module: Any) -> None:
+        """Another module in the place of one, under its name: a new last layer, say."""
+        names = self._names(i)
+        if not isinstance(names, str):
+            raise InputError(f"modules of {type(self).__name__} are replaced one by one, and not by a slice")
+        setattr(self, names, self._module(module))
+        self._rename()
+
+    def _names(self, i: Any) -> Any:
         try:
-            found = list(self)[i]
+            return self._order[i]
         except IndexError:
-            raise ShapeError(f"{type(self).__name__} of {len(self)} modules has no index {i}") from None
-        return type(self)(*found) if isinstance(i, slice) else found
+            raise ShapeError(f"{self._said} of {len(self)} modules has no index {i}") from None
+        except (TypeError, ValueError):
+            raise InputError(f"{self._said} has whole numbers and slices of them as indices, not {shown(i)}") from None
 
 
 class Residual(Sequential):
@@ -171,12 +211,11 @@ class Residual(Sequential):
 
     def forward(self, x: Any) -> Any:
         """The sum, in the shape of `x`."""
-        x = operand(x, "Residual")
+        x = operand(x, self._said)
         out = super().forward(x)
         if shape(out) != shape(x):
             raise ShapeError(
-                f"{self._path or 'Residual'}: its modules make shape {shape(out)} of shape {shape(x)}, and the sum "
-                "needs the same"
+                f"{self._said}: its modules make shape {shape(out)} of shape {shape(x)}, and the sum needs the same"
             )
         return elementwise.add(x, out if self.scale == 1.0 else elementwise.mul(out, self.scale))
 
@@ -217,18 +256,37 @@ class MLP(Module):
     """
 
     def __init__(self, nin: int, nouts: Any, activation: Any = "relu", dtype: Any = None) -> None:
-        widths = [nouts] if not isinstance(nouts, (list, tuple, np.ndarray)) else list(nouts)
-        if not widths:
-            raise InputError("an MLP has at least one layer: nouts lists their widths, the outputs last")
-        sizes = [whole(nin, "nin"), *(whole(n, "a width in nouts") for n in widths)]
-        self.layers = [Linear(n, m, dtype=dtype) for n, m in pairwise(sizes)]
+        sizes = widths_of(nin, nouts)
+        self.layers = [Linear(n, m, dtype=dtype) for n, m in itertools.pairwise(sizes)]
         self.activations = [activation_of(activation, dtype) for _ in self.layers][1:]
+
+    def _held(self) -> list[tuple[str, Any]]:
+        def place(held: tuple[str, Any]) -> float:
+            kind, _, i = held[0].partition(".")
+            return int(i) if kind in ("layers", "activations") and i.isdecimal() else math.inf
+
+        return sorted(super()._held(), key=place)  # as data goes through them
 
     def forward(self, x: Any) -> Any:
         """The outputs of shape (..., nouts[-1]) of inputs of shape (..., nin)."""
         for layer, activation in zip(self.layers, self.activations, strict=False):
             x = activation(layer(x))
         return self.layers[-1](x)
+
+
+def widths_of(nin: Any, nouts: Any) -> list[int]:
+    """The widths of a network from its inputs to its outputs.
+
+    Examples
+    --------
+    >>> widths_of(2, [16, 1]), widths_of(2, 1)
+    ([2, 16, 1], [2, 1])
+    """
+    several = isinstance(nouts, (list, tuple)) or (isinstance(nouts, np.ndarray) and nouts.ndim == 1)
+    widths = list(nouts) if several else [nouts]
+    if not widths:
+        raise InputError("an MLP has at least one layer: nouts lists their widths, the outputs last")
+    return [whole(nin, "nin"), *(whole(n, "a width in nouts") for n in widths)]
 
 
 class Dropout(Module):
@@ -253,12 +311,12 @@ class Dropout(Module):
     (array([1., 2.]), array([0., 0.]))
     """
 
-    def __init__(self, p: float = 0.5, inverted: bool = True) -> None:
+    def __init__(self, p: float = 0.5, *, inverted: bool = True) -> None:
         self.p, self.inverted = real(p, "the probability p of Dropout", 0.0, 1.0), bool(inverted)
 
     def forward(self, x: Any) -> Any:
         """What is left of `x`."""
-        return f.dropout(x, self.p, self.training, self.inverted)
+        return f.dropout(x, self.p, self.training, inverted=self.inverted)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"p={self.p}" + ("" if self.inverted else ", inverted=False")
@@ -284,6 +342,8 @@ class BatchNorm1d(Module):
         Whether there are running ones; without them the batch's own are used always.
     dtype : numpy.dtype, optional
         Of the parameters: float64 or float32.
+    bias : bool
+        With `affine`, whether there is a shift, too.
 
     Raises
     ------
@@ -299,6 +359,12 @@ class BatchNorm1d(Module):
     ([0.25], [1.066667])
     """
 
+    weight: Any
+    bias: Any
+    running_mean: Any
+    running_var: Any
+    num_batches_tracked: Any
+
     def __init__(
         self,
         num_features: int,
@@ -307,12 +373,15 @@ class BatchNorm1d(Module):
         affine: bool = True,
         track_running_stats: bool = True,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         self.num_features = whole(num_features, "num_features of BatchNorm1d")
         self.eps = real(eps, "eps of BatchNorm1d")
         self.momentum = None if momentum is None else real(momentum, "the momentum of BatchNorm1d", 0.0, 1.0)
         ones, zeros = (np.full(self.num_features, x, float_type(dtype)) for x in (1.0, 0.0))
-        self.weight, self.bias = (Parameter(ones), Parameter(zeros)) if affine else (None, None)
+        self.weight = Parameter(ones) if affine else None
+        self.bias = Parameter(zeros) if affine and bias else None
         tracked = track_running_stats
         self.register_buffer("running_mean", Tensor(zeros, name="running_mean") if tracked else None)
         self.register_buffer("running_var", Tensor(ones, name="running_var") if tracked else None)
@@ -320,7 +389,13 @@ class BatchNorm1d(Module):
 
     def forward(self, x: Any) -> Any:
         """The batch of shape (n, num_features) or (n, num_features, length), shifted and scaled."""
-        momentum = self.momentum
+        x, momentum = operand(x, self._said), self.momentum
+        of = shape(x)
+        if len(of) in (2, 3) and of[1] != self.num_features:
+            raise ShapeError(
+                f"{self._said} takes {self.num_features} features, in the second axis, and {spell(x)} of shape {of} "
+                f"has {of[1]}"
+            )
         if self.training and self.running_mean is not None:
             seen = self.num_batches_tracked + 1
             momentum = 1.0 / int(seen) if momentum is None else momentum
@@ -341,7 +416,7 @@ class BatchNorm1d(Module):
     def extra_repr(self) -> str:  # noqa: D102
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.weight is not None}, "
-            f"track_running_stats={self.running_mean is not None}"
+            f"bias={self.bias is not None}, track_running_stats={self.running_mean is not None}"
         )
 
 
@@ -391,7 +466,17 @@ class LayerNorm(Module):
 
     def forward(self, x: Any) -> Any:
         """The examples of shape (..., *normalized_shape), each shifted and scaled."""
-        return f.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+        x, last = operand(x, self._said), self.normalized_shape
+        of = shape(x)
+        if of[-len(last) :] != last:
+            raise ShapeError(
+                f"{self._said} takes {last}, in the last {'axis' if len(last) == 1 else f'{len(last)} axes'}, and "
+                f"{spell(x)} of shape {of} has {of[-len(last) :] or 'none'}"
+            )
+        return f.layer_norm(x, last, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:  # noqa: D102
-        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.weight is not None}"
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.weight is not None}, "
+            f"bias={self.bias is not None}"
+        )

@@ -20,7 +20,7 @@ from microgad.node import Node
 from microgad.primitives import abs as size
 from microgad.primitives import clip, exp, relu, sigmoid, softplus, where
 from microgad.structural import dtype, shape
-from microgad.tensor import Tensor, leaf
+from microgad.tensor import Tensor, leaf, record
 
 from .choices import real
 from .module import Module
@@ -72,7 +72,7 @@ def _checked(what: str, target: Any, right: Callable[[Any], Any], needs: str) ->
 
 
 def _pair(what: str, input: Any, target: Any, right: Callable[[Any], Any], needs: str) -> tuple[Any, Any]:
-    """Predictions and targets of one shape, so that nothing is broadcast; a single number as a float."""
+    """Predictions and targets of one shape, so that nothing is broadcast."""
     x = input if isinstance(input, Node) else _numbers(what, input)
     t = target if isinstance(target, Node) else _numbers(f"the target of {what}", target, dtype(x))
     of, by = shape(x), shape(t)
@@ -82,8 +82,6 @@ def _pair(what: str, input: Any, target: Any, right: Callable[[Any], Any], needs
             f"{what} of {spell(x)}, of shape {of}, with a target of shape {by}, and nothing is broadcast: "
             + (fits or "it needs a target for each number")
         )
-    if not by and not isinstance(t, Node):
-        t = float(t)
     _checked(what, t, right, needs)
     return x, t
 
@@ -483,7 +481,8 @@ def cross_entropy(
     if weight is not None:
         target, reduction = _weighted("cross_entropy", target, weight, z, labels, reduction)
     each_one = labels is not None and weight is None  # targets add up to 1
-    return rows.cross_entropy.given(reduction=reduction, hard=each_one)(z, _beside(target, z))
+    row, target = rows.cross_entropy.given(reduction=reduction, hard=each_one), _beside(target, z)
+    return record(row, (z, target)) if type(z) is type(target) is Tensor else row(z, target)
 
 
 def nll_loss(input: Any, target: Any, reduction: str = "mean", *, weight: Any = None) -> Any:

@@ -131,7 +131,7 @@ class LRScheduler:
         """Take parameters as attributes, once all of them are what they may be."""
         checks = {**self._common, **self._checks}
         kind = type(self).__name__
-        vars(self).update({name: checks[name](x, f"{name} of {kind}") for name, x in options.items()})
+        vars(self).update({name: checks[name](x, f"{name.lstrip('_')} of {kind}") for name, x in options.items()})
 
     def _begin(self) -> None:
         self._is_initial = True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from reprlib import recursive_repr
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +19,7 @@ from microgad.tensor import FROZEN, Tensor
 
 class _IsParameter(type):
     def __instancecheck__(cls, x: Any) -> bool:
-        return isinstance(x, Node) and x.prim is None and x.needs is not False
+        return isinstance(x, Node) and _trained(x)
 
 
 class Parameter(metaclass=_IsParameter):
@@ -44,9 +46,13 @@ class Parameter(metaclass=_IsParameter):
 
     def __new__(cls, data: Any, requires_grad: bool = True, name: str | None = None) -> Any:
         """A leaf Tensor."""
-        found = Tensor(data, requires_grad=requires_grad, name=name)
+        found: Any = Tensor(data, requires_grad=requires_grad, name=name)
         found.needs = found.needs or FROZEN
         return found
+
+
+_Place = tuple[str, Any, list[tuple[str, Any]]]  # a dotted path, the module there, and its own parameters by name
+PLAIN = (float, int, str, bool, type(None))  # of which an attribute may hold very many
 
 
 class Loaded(NamedTuple):
@@ -56,10 +62,10 @@ class Loaded(NamedTuple):
     unexpected_keys: list[str]
 
 
-class _Named(type):
+class _Named(ABCMeta):  # so that a module may be abstract as well
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         module = super().__call__(*args, **kwargs)
-        module._name_parts()
+        module._rename()
         return module
 
 
@@ -87,26 +93,47 @@ class Module(metaclass=_Named):
 
     training = True
     _path = ""  # from the outermost module
+    _fresh = False  # whether `forward` never passes on what it is given: to look for that takes as long as a neuron
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`forward`, whose result remembers that it came from here."""
         out = self.forward(*args, **kwargs)
+        inputs = (*args, *kwargs.values()) if kwargs else args or []  # a thing of its own for each call
+        given = () if self._fresh else _ids(inputs)
         for node in (out,) if type(out) in ranks else _parts(out):
-            if node.prim is not None and (not args or node is not args[0]):
-                enter(node, self, (*args, *kwargs.values()) if kwargs else args)
+            if node.prim is not None and id(node) not in given:  # else it was only passed on
+                enter(node, self, inputs)
         return out
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "forward" in vars(cls):
+            cls._fresh = vars(cls).get("_fresh", False)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; each module has its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward: define what it computes")
 
+    @property
+    def _said(self) -> str:
+        """What a message calls it: its class, and its place."""
+        return f"{type(self).__name__} {self._path}".rstrip()
+
     # ---- what it holds
 
-    def _held(self) -> Iterator[tuple[str, Any]]:
+    def _held(self) -> list[tuple[str, Any]]:
         """The modules and leaves among the attributes, through lists, tuples and dicts, with their dotted names."""
+        found: list[tuple[str, Any]] = []
         for name, x in vars(self).items():
-            if name != "_buffers":
-                yield from _opened(name, x, ())
+            if type(x) not in PLAIN:
+                _open(name, x, found, ())
+        return found
+
+    def _places(self, prefix: str = "", every: bool = False) -> list[_Place]:
+        """The module itself, then those that it holds, to any depth: each once, or in every place where it stands."""
+        found: list[_Place] = []
+        _visit(prefix, self, found, set(), every)
+        return found
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Any]]:
         """The module itself, then those that it holds, to any depth, each once, with their dotted names.
@@ -122,18 +149,7 @@ class Module(metaclass=_Named):
         >>> [name for name, _ in mg.nn.Sequential(mg.nn.Linear(2, 1), mg.nn.ReLU()).named_modules()]
         ['', '0', '1']
         """
-        seen: set[int] = set()
-        for name, module in self._every(prefix, ()):
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield name, module
-
-    def _every(self, prefix: str, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
-        """All modules in every place where they stand."""
-        yield prefix, self
-        for name, x in self._held():
-            if isinstance(x, Module) and id(x) not in above:
-                yield from x._every(_joined(prefix, name), (*above, id(self)))
+        return ((path, module) for path, module, _ in self._places(prefix))
 
     def modules(self) -> Iterator[Any]:
         """The module itself and all that it holds, each once.
@@ -155,7 +171,7 @@ class Module(metaclass=_Named):
         >>> list(mg.nn.Sequential(mg.nn.ReLU()).named_children())
         [('0', ReLU())]
         """
-        found = {id(x): (name, x) for name, x in reversed(list(self._held())) if isinstance(x, Module)}
+        found = {id(x): (name, x) for name, x in reversed(self._held()) if isinstance(x, Module)}
         return reversed(found.values())
 
     def children(self) -> Iterator[Any]:
@@ -168,17 +184,6 @@ class Module(metaclass=_Named):
         [ReLU()]
         """
         return (module for _, module in self.named_children())
-
-    def _leaves(self, prefix: str, recurse: bool, buffers: bool) -> Iterator[tuple[str, Any, Any, str]]:
-        """Each parameter, or each buffer, in every place: its dotted name, itself, its module, its name there."""
-        for path, module in self._every(prefix, ()) if recurse else [(prefix, self)]:
-            known = vars(module).get("_buffers", {})
-            if buffers:
-                yield from ((_joined(path, name), getattr(module, name), module, name) for name in known)
-                continue
-            for name, x in module._held():
-                if isinstance(x, Parameter) and name not in known:
-                    yield _joined(path, name), x, module, name
 
     def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Any]]:
         """The parameters with their dotted names, each once, under its first name.
@@ -196,8 +201,9 @@ class Module(metaclass=_Named):
         >>> [(name, p.shape) for name, p in mg.nn.Linear(3, 2).named_parameters()]
         [('weight', (2, 3)), ('bias', (2,))]
         """
-        self._name_parts()
-        return _once(self._leaves(prefix, recurse, False))
+        places = self._named() if recurse else self._named()[:1]
+        prefix = f"{prefix}." if prefix else ""
+        return _once((prefix + _joined(path, name), p) for path, _, own in places for name, p in own)
 
     def parameters(self, recurse: bool = True) -> Iterable[Any]:
         """The parameters, each once: what an optimizer is given.
@@ -213,7 +219,16 @@ class Module(metaclass=_Named):
         >>> sum(p.size for p in mg.nn.MLP(2, [16, 16, 1]).parameters())
         337
         """
-        return (p for _, p in self.named_parameters(recurse=recurse))
+        places = self._named() if recurse else self._named()[:1]
+        return iter({id(p): p for _, _, own in places for _, p in own}.values())
+
+    def _rename(self) -> None:
+        _name(self._places(), anew=True)
+
+    def _named(self) -> list[_Place]:
+        places = self._places()
+        _name(places)
+        return places
 
     def named_buffers(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Any]]:
         """What is saved with the module and not trained, such as running means, with dotted names.
@@ -231,7 +246,8 @@ class Module(metaclass=_Named):
         >>> [name for name, _ in mg.nn.BatchNorm1d(3).named_buffers()]
         ['running_mean', 'running_var', 'num_batches_tracked']
         """
-        return _once(self._leaves(prefix, recurse, True))
+        places = self._places(prefix) if recurse else self._places(prefix)[:1]
+        return _once((_joined(path, name), x) for path, module, _ in places for name, x, _ in module._own_buffers())
 
     def buffers(self, recurse: bool = True) -> Iterator[Any]:
         """What is saved with the module and not trained.
@@ -264,7 +280,7 @@ class Module(metaclass=_Named):
         Raises
         ------
         InputError
-            If it is neither a Tensor nor an array, or the name is no identifier.
+            If it is neither a Tensor nor an array, or the name is no identifier, or that of something else.
 
         Examples
         --------
@@ -276,20 +292,22 @@ class Module(metaclass=_Named):
         """
         if not isinstance(name, str) or not name.isidentifier():
             raise InputError(f"the name of a buffer is that of an attribute, not {shown(name)}")
-        if tensor is not None:
-            if not isinstance(tensor, (Tensor, np.ndarray)):
-                raise InputError(f"a buffer is a Tensor or an array, not {shown(tensor)}")
-            vars(self).setdefault("_buffers", {})[name] = persistent
+        known = vars(self).setdefault("_buffers", {})
+        if name not in known and getattr(self, name, None) is not None:
+            raise InputError(f"{self._said} has something else that is called {name}: give the buffer another name")
+        if tensor is not None and not isinstance(tensor, (Tensor, np.ndarray)):
+            raise InputError(f"a buffer is a Tensor or an array, not {shown(tensor)}")
+        known[name] = bool(persistent)
         setattr(self, name, tensor)
 
-    def _name_parts(self) -> None:
-        """Give modules and parameters their dotted names, or make those that they have longer."""
-        for path, module in self.named_modules():
-            if _extends(path, module._path):
-                module._path = path
-        for path, p, _, _ in self._leaves("", True, False):
-            if not p.name or (path != p.name and _extends(path, str(p.name))):
-                p.name = path
+    def _own_buffers(self) -> Iterator[tuple[str, Any, bool]]:
+        """The buffers of this module alone, with their names, and whether they are saved."""
+        for name, persistent in vars(self).get("_buffers", {}).items():
+            x = getattr(self, name, None)
+            if x is not None:
+                if not isinstance(x, (Tensor, np.ndarray)):
+                    raise InputError(f"the buffer {name} of {self._said} is a Tensor or an array, not {shown(x)}")
+                yield name, x, persistent
 
     # ---- modes
 
@@ -339,10 +357,15 @@ class Module(metaclass=_Named):
         >>> [p.requires_grad for p in model.parameters()]
         [False, False]
         """
-        for name, p in self.named_parameters():
-            if not isinstance(p, Tensor):
-                raise InputError(f"{name} is a Value, and those always need a gradient: leave it out of the optimizer")
-            p.requires_grad = requires_grad
+        if not isinstance(requires_grad, (bool, np.bool_)):
+            raise InputError(f"requires_grad_ is given True or False, not {shown(requires_grad)}")
+        given = dict(self.named_parameters())
+        values = [name for name, p in given.items() if not isinstance(p, Tensor)]
+        if values and not requires_grad:
+            raise InputError(f"{values[0]} is a Value, and those always need a gradient: leave it out of the optimizer")
+        for p in given.values():
+            if isinstance(p, Tensor):
+                p.requires_grad = requires_grad
         return self
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -382,8 +405,9 @@ class Module(metaclass=_Named):
           (0): ReLU()
         )
         """
-        for module in reversed(list(self.modules())):
-            fn(module)
+        if not callable(fn):
+            raise InputError(f"apply is given a function of a module, not {shown(fn)}")
+        _apply(self, fn, set())
         return self
 
     # ---- state
@@ -399,15 +423,19 @@ class Module(metaclass=_Named):
         >>> {name: x.shape for name, x in mg.nn.Linear(3, 2).state_dict().items()}
         {'weight': (2, 3), 'bias': (2,)}
         """
-        return {name: np.array(x if isinstance(x, np.ndarray) else x._value) for name, x in self._state()}
+        return {name: np.array(getattr(x, "_value", x)) for name, (x, _, _) in self._state().items()}
 
-    def _state(self) -> Iterator[tuple[str, Any]]:
-        for path, module in self._every("", ()):
-            for name, x, _, _ in module._leaves(path, False, False):
-                yield name, x
-            for name, x, _, own in module._leaves(path, False, True):
-                if vars(module)["_buffers"][own]:
-                    yield name, x
+    def _state(self) -> dict[str, tuple[Any, Any, str]]:
+        """What is saved, by its dotted name, in every place: the leaf or array, its module, and its name there."""
+        found: dict[str, tuple[Any, Any, str]] = {}
+        for path, module, own in self._places(every=True):
+            saved = [(name, x) for name, x, persistent in module._own_buffers() if persistent]
+            for name, x in [*own, *saved]:
+                dotted = _joined(path, name)
+                if dotted in found:
+                    raise InputError(f"{self._said} holds two things that are called {dotted}: rename one of them")
+                found[dotted] = x, module, name
+        return found
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> Loaded:
         """Take the numbers of `state_dict`; all of them, or none where something does not fit.
@@ -441,15 +469,15 @@ class Module(metaclass=_Named):
         """
         if not isinstance(state_dict, Mapping):
             raise InputError(f"a state_dict is a mapping from names to arrays, not {shown(state_dict)}")
-        own = dict(self._state())
+        own = self._state()
         missing = [name for name in own if name not in state_dict]
         unexpected = [str(name) for name in state_dict if name not in own]
         problems = [f"missing: {name}" for name in missing] + [f"unexpected: {name}" for name in unexpected]
         problems = problems if strict else []
-        new: list[tuple[Any, Any]] = []
-        for name, x in own.items():
+        new: list[tuple[Any, Any, Any, str]] = []
+        for name, (x, module, at) in own.items():
             if name in state_dict:
-                data = x if isinstance(x, np.ndarray) else x._value
+                data = getattr(x, "_value", x)
                 try:
                     found = numbers_of(state_dict[name], name, np.asarray(data).dtype)
                 except MicrogadError as error:
@@ -457,14 +485,17 @@ class Module(metaclass=_Named):
                     continue
                 if found.shape != np.shape(data):
                     problems.append(f"shape: {name} is {found.shape}, and the model's is {np.shape(data)}")
-                new.append((x, found))
+                new.append((found, x, module, at))
         if problems:
             raise StateDictError(
-                f"the state does not fit this {type(self).__name__}, and nothing was loaded:\n  " + "\n  ".join(problems)
+                f"the state does not fit this {type(self).__name__}, and nothing was loaded:\n  "
+                + "\n  ".join(problems)
             )
-        for x, found in new:
+        for found, x, module, at in new:
             if isinstance(x, np.ndarray):
                 x[...] = found
+            elif x.prim is not None:  # a buffer that was computed
+                setattr(module, at, Tensor(found))
             elif type(x._value) is float:
                 x.data = found.item()
             else:
@@ -484,6 +515,7 @@ class Module(metaclass=_Named):
         """
         return ""
 
+    @recursive_repr()
     def __repr__(self) -> str:
         extra, inside = self.extra_repr(), []
         for name, module in self.named_children():
@@ -518,8 +550,9 @@ def numbers_of(x: Any, name: str, dtype: Any) -> Any:
     """
     if isinstance(x, Node):
         return np.asarray(x._value)
-    if hasattr(x, "detach") and hasattr(x, "numpy"):
-        x = x.detach().numpy()  # PyTorch's
+    if hasattr(x, "detach") and hasattr(x, "cpu"):  # PyTorch's
+        x = x.detach().cpu()
+        x = (x if x.is_complex() else x.double()).numpy()
     return array_of(name, x, dtype if dtype.kind == "f" else np.float64)
 
 
@@ -533,26 +566,85 @@ def _parts(out: Any) -> Iterator[Any]:
                 yield from _parts(x)
 
 
-def _opened(name: str, x: Any, within: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
-    if isinstance(x, (Module, Node)):
-        yield name, x
+def _ids(x: Any) -> set[int]:
+    """The identities of the things in lists, tuples and dicts."""
+    found = set(map(id, x))
+    for y in x:
+        if isinstance(y, (list, tuple)):
+            found |= _ids(y)
+        elif isinstance(y, dict):
+            found |= _ids(list(y.values()))
+    return found
+
+
+def _visit(path: str, module: Any, found: list[_Place], barred: set[int], every: bool) -> None:
+    """Add a module and those in it to the places; `barred` are those met already, or on the way here: a cycle."""
+    own: list[tuple[str, Any]] = []
+    found.append((path, module, own))
+    barred.add(id(module))
+    buffers = vars(module).get("_buffers", ())
+    for name, x in module._held():
+        if isinstance(x, Node):
+            if _trained(x) and name not in buffers:
+                own.append((name, x))
+        elif id(x) not in barred:
+            _visit(_joined(path, name), x, found, barred, every)
+    if every:
+        barred.discard(id(module))
+
+
+def _apply(module: Any, fn: Callable[[Any], Any], met: set[int]) -> None:
+    met.add(id(module))
+    for child in module.children():
+        if id(child) not in met:
+            _apply(child, fn, met)
+    fn(module)
+
+
+def _open(name: str, x: Any, found: list[tuple[str, Any]], within: tuple[int, ...]) -> None:
+    """Add the modules and nodes in an attribute to those that were found."""
+    if isinstance(x, (Node, Module)):
+        found.append((name, x))
     elif isinstance(x, (list, tuple, dict)) and id(x) not in within:
         for key, y in x.items() if isinstance(x, dict) else enumerate(x):
-            yield from _opened(f"{name}.{key}", y, (*within, id(x)))
+            if type(y) in ranks:
+                found.append((f"{name}.{key}", y))
+            elif type(y) not in PLAIN:
+                _open(f"{name}.{key}", y, found, (*within, id(x)))
 
 
-def _once(leaves: Iterator[tuple[str, Any, Any, str]]) -> Iterator[tuple[str, Any]]:
+def _trained(x: Any) -> bool:
+    """Whether a node is a parameter: a leaf that needs a gradient, or did so before it was frozen."""
+    return x.prim is None and x.needs is not False
+
+
+def _name(places: list[_Place], anew: bool = False) -> None:
+    """Call modules and parameters by their dotted names, if they have no names of the user's.
+
+    When a module has been made, `anew`, all that it holds stands in its place there; later only what is new, or has a
+    name that was the end of this one.
+    """
+    named: set[int] = set()
+    base = places[0][1]._path
+    for below, module, own in places:
+        path, old = _joined(base, below), module._path
+        moved = old != path and (anew or not old or path.endswith(f".{old}"))
+        if moved:
+            module._path = path
+        for name, p in own:
+            if id(p) not in named:
+                named.add(id(p))
+                if not p.name or (moved and p.name == _joined(old, name)):
+                    p.name = _joined(path, name)
+
+
+def _once(leaves: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
     seen: set[int] = set()
-    for name, x, _, _ in leaves:
+    for name, x in leaves:
         if id(x) not in seen:
             seen.add(id(x))
             yield name, x
 
 
 def _joined(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
-def _extends(new: str, old: str) -> bool:
-    """Whether a dotted name is an older one with more in front."""
-    return not old or new == old or new.endswith(f".{old}")
+    return f"{path}.{name}" if path and name else path or name

@@ -8,18 +8,20 @@ last digits; where lecture 002 prints another form of a rule, ``form="lecture"``
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+import operator
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from typing import Any, ClassVar
 
 import numpy as np
 
+from microgad.array_functions import array_of
 from microgad.errors import InputError, MicrogadError, ShapeError, StateDictError, shown, spell
 from microgad.node import Node
-from microgad.tensor import Tensor
 
 from . import lr_scheduler as lr_scheduler
 from .choices import choose, real
-from .module import Parameter, numbers_of, zero_grad
+from .module import Module, Parameter, numbers_of, zero_grad
 
 BLOCK = 1 << 15  # numbers that a rule works on at a time: with what belongs to them they stay in the cache
 ANY, FORMS = (-math.inf, math.inf), {"pytorch": "pytorch", "lecture": "lecture"}
@@ -28,6 +30,7 @@ BOUNDS = {  # of the options of a group
     "eps": (0.0, math.inf), "alpha": (0.0, math.inf), "rho": (0.0, 1.0), "lr_decay": (0.0, math.inf),
     "momentum_decay": (0.0, math.inf), "initial_accumulator_value": (0.0, math.inf), "initial_lr": (0.0, math.inf),
 }  # fmt: skip
+SWITCHES = {"nesterov", "maximize", "centered", "amsgrad", "decoupled_weight_decay"}
 
 Array = np.ndarray[Any, Any]
 Group = dict[str, Any]
@@ -36,18 +39,25 @@ Group = dict[str, Any]
 class Flat:
     """Parameters of one kind as one flat array, with what an optimizer remembers of them."""
 
-    def __init__(self, params: list[Any], indices: list[int]) -> None:
+    def __init__(self, params: list[Any], indices: list[int], clock: dict[str, float]) -> None:
         self.params, self.indices = params, indices
         self.scalars = type(params[0]._value) is float
         self.shapes = [() if self.scalars else p._value.shape for p in params]
         ends = np.cumsum([0, *(math.prod(shape) for shape in self.shapes)]).tolist()
-        self.slices = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        self.slices = [slice(a, b) for a, b in pairwise(ends)]
         self.x = np.empty(ends[-1], np.float64 if self.scalars else params[0]._value.dtype)
         self.g = np.empty_like(self.x)
-        self.views: list[Any] = [self.x[s].reshape(shape) for s, shape in zip(self.slices, self.shapes, strict=True)]
+        self.views = self._parts()
         self.state: dict[str, Array] = {}
-        self.clocks: list[dict[str, float]] = [{"step": 0}] * len(params)
+        self.clocks = [dict(clock)] * len(params)
         self.together = True  # whether there is one clock, as long as all have taken the same steps
+
+    def _parts(self) -> list[Any]:
+        return [self.x[s].reshape(shape) for s, shape in zip(self.slices, self.shapes, strict=True)]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self.views = self._parts()  # in a copy they are arrays of their own
 
     def remembered(self, name: str, fresh: float = 0.0) -> Array:
         """What an optimizer remembers by this name, for all numbers; `fresh` at first."""
@@ -74,19 +84,25 @@ class Flat:
     def gradients(self) -> list[bool] | None:
         """Bring in the gradients: which parameters have one, or None for all of them."""
         found = [p.grad for p in self.params]
-        missing = any([g is None for g in found])
+        present = [g is not None for g in found]
+        try:
+            self._fill(found)
+        except (TypeError, ValueError, AttributeError):  # one that was set by hand
+            self._fill([_gradient(*of) for of in zip(self.params, found, self.shapes, strict=True)])
+        return None if all(present) else present
+
+    def _fill(self, found: list[Any]) -> None:
         if self.scalars:
-            self.g[:] = [0.0 if g is None else g for g in found] if missing else found
-            return [g is not None for g in found] if missing else None
+            self.g[:] = [0.0 if g is None else g for g in found]
+            return
         parts = []
-        for p, g, shape in zip(self.params, found, self.shapes, strict=True):
+        for g, shape in zip(found, self.shapes, strict=True):
             if g is None:
                 g = np.zeros(shape)
-            elif getattr(g, "shape", None) != shape:
-                raise ShapeError(f"the grad of {spell(p)} has shape {np.shape(g)}, and its own is {shape}")
+            elif g.shape != shape:
+                raise ValueError
             parts.append(g.reshape(-1))
         np.concatenate(parts, out=self.g)
-        return [g is not None for g in found] if missing else None
 
     def runs(self, present: list[bool] | None) -> list[tuple[dict[str, float], list[slice]]]:
         """The stretches of numbers that are moved, with their clocks."""
@@ -129,6 +145,11 @@ class Optimizer:
     param_groups : list of dict
         The groups with their options, which can be changed at any time.
 
+    Notes
+    -----
+    From here on the data of the tensors are views of larger arrays, and `step` changes them in place. An array that was
+    ``p.data`` before keeps its numbers; take ``p.data`` again where it is to follow.
+
     Raises
     ------
     InputError
@@ -150,13 +171,14 @@ class Optimizer:
     0.9
     """
 
+    fresh_clock: ClassVar[dict[str, float]] = {"step": 0}  # what is counted for each parameter; `tick` may do more
+
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)
         self.param_groups: list[Group] = []
         self._flats: list[list[Flat]] = []
-        if isinstance(params, (Node, dict, str)) or not isinstance(params, Iterable):
-            raise InputError(f"an optimizer is given a list of parameters, or of groups, not {shown(params)}")
-        given = list(params)
+        self._seen: list[tuple[list[Any], list[Any]]] = []  # of each group the options and the parameters
+        given = _listed(params)
         if not given:
             raise InputError("an optimizer got no parameters: is the model empty, or its generator used up?")
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
@@ -181,8 +203,8 @@ class Optimizer:
         if not isinstance(param_group, Mapping) or "params" not in param_group:
             raise InputError(f'a group is a dict with "params" and options, not {shown(param_group)}')
         params = param_group["params"]
-        params = [params] if isinstance(params, Node) else list(params)
-        params = [p[1] if isinstance(p, tuple) and len(p) == 2 else p for p in params]  # of named_parameters()
+        params = [params] if isinstance(params, Node) else _listed(params)
+        params = [p[1] if isinstance(p, tuple) and len(p) == 2 and isinstance(p[0], str) else p for p in params]
         known = {id(p) for group in self.param_groups for p in group["params"]}
         for p in params:
             if not isinstance(p, Parameter):
@@ -197,31 +219,44 @@ class Optimizer:
                 choose(name, {**self.defaults, "initial_lr": 0}, f"option of {type(self).__name__}")
                 group[name] = x
         self._check(group)
+        kinds: dict[Any, list[int]] = {}
+        for k, p in enumerate(params):
+            kinds.setdefault("value" if type(p._value) is float else p._value.dtype, []).append(k)
+        flats = [Flat([params[k] for k in found], found, self.fresh_clock) for found in kinds.values()]
+        for flat in flats:
+            flat.read()
         self.param_groups.append(group)
-        self._flats.append([])
+        self._flats.append(flats)
+        self._seen.append((list(group.values()), list(params)))
 
     def _check(self, group: Group) -> None:
+        """See that options are within their ranges; numbers become floats."""
         of = f" of {type(self).__name__}"
+        if lacking := [name for name in self.defaults if name not in group]:
+            raise InputError(f"a group has no {lacking[0]}{of} any more")
         for name, x in group.items():
             if name in BOUNDS:
-                real(x, name + of, *BOUNDS[name])
+                group[name] = real(x, name + of, *BOUNDS[name])
             elif name == "betas":
                 if not isinstance(x, (tuple, list)) or len(x) != 2:
                     raise InputError(f"betas{of} are two numbers, not {shown(x)}")
-                for beta in x:
-                    real(beta, f"each of betas{of}", 0.0, 1.0, below=True)
+                group[name] = tuple([real(beta, f"each of betas{of}", 0.0, 1.0, below=True) for beta in x])
             elif name == "form":
                 choose(x, FORMS, f"form{of}")
+            elif name in SWITCHES and not isinstance(x, (bool, np.bool_)):
+                raise InputError(f"{name}{of} is True or False, not {shown(x)}")
 
     def _flat(self, i: int) -> list[Flat]:
-        """The parameters of a group, by kind; made anew where the group has changed."""
-        params = self.param_groups[i]["params"]
-        known = [p for flat in self._flats[i] for p in flat.params]
-        if len(known) != len(params):
-            kinds: dict[Any, list[int]] = {}
-            for k, p in enumerate(params):
-                kinds.setdefault("value" if type(p._value) is float else p._value.dtype, []).append(k)
-            self._flats[i] = [Flat([params[k] for k in found], found) for found in kinds.values()]
+        """The parameters of a group, by kind, once its options have been looked at where they have changed."""
+        if i >= len(self._flats) or len(self.param_groups) < len(self._flats):
+            raise InputError("param_groups has other groups than before: add_param_group adds one")
+        group, (options, params) = self.param_groups[i], self._seen[i]
+        if len(group) != len(options) or not all(map(operator.is_, group.values(), options)):
+            Optimizer._check(self, group)  # not what SGD asks for: momentum may come to 0 with nesterov, as in PyTorch
+            self._seen[i] = (list(group.values()), params)
+        now = group["params"]
+        if len(now) != len(params) or not all(map(operator.is_, now, params)):
+            raise InputError(f"group {i} has other parameters than before: add_param_group adds some")
         return self._flats[i]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -263,8 +298,8 @@ class Optimizer:
 
         Raises
         ------
-        ShapeError
-            If a gradient was set by hand to another shape; nothing has moved then.
+        ShapeError or InputError
+            If a gradient or an option was set by hand to what it cannot be; nothing has moved then.
 
         Examples
         --------
@@ -287,6 +322,9 @@ class Optimizer:
                 clock["step"] += 1
                 self.tick(clock, group)
                 for part in parts:
+                    if part.stop - part.start == flat.x.size <= BLOCK:
+                        self.rule(flat.x, flat.g, memory, clock, group)
+                        continue
                     for start in range(part.start, part.stop, BLOCK):
                         block = slice(start, min(start + BLOCK, part.stop))
                         state = {name: x[block] for name, x in memory.items()}
@@ -299,7 +337,7 @@ class Optimizer:
         return {}
 
     def tick(self, clock: dict[str, float], group: Group) -> None:
-        """What changes once in a step, and not for each number."""
+        """What changes once in a step, and not for each number; what it counts begins as `fresh_clock` says."""
 
     def rule(self, x: Array, g: Array, state: dict[str, Array], clock: dict[str, float], group: Group) -> None:
         """Move the numbers `x` along their gradients `g`, in place; `g` and `state` may be overwritten."""
@@ -324,10 +362,11 @@ class Optimizer:
         groups, first = [], 0
         for i, group in enumerate(self.param_groups):
             for flat in self._flat(i):
+                for name, fresh in self.memory(group).items():
+                    flat.remembered(name, fresh)
                 for k, part, shape, clock in zip(flat.indices, flat.slices, flat.shapes, flat.clocks, strict=True):
                     if clock["step"]:
-                        arrays = {name: x for name, x in flat.state.items() if name in self.memory(group)}
-                        copies = {name: np.array(x[part].reshape(shape)) for name, x in arrays.items()}
+                        copies = {name: np.array(x[part].reshape(shape)) for name, x in flat.state.items()}
                         state[first + k] = {**clock, **copies}
             n = len(group["params"])
             groups.append({name: x for name, x in group.items() if name != "params"})
@@ -358,61 +397,79 @@ class Optimizer:
         0.2
         """
         try:
-            groups, saved = list(state_dict["param_groups"]), dict(state_dict["state"])
-            sizes = [len(group["params"]) for group in groups]
+            groups, saved = [dict(group) for group in state_dict["param_groups"]], dict(state_dict["state"])
+            names = [list(map(str, group["params"])) for group in groups]
         except (TypeError, KeyError, ValueError, AttributeError):
             raise StateDictError(
                 f'the state of an optimizer has "state" and "param_groups", and this is {shown(state_dict)}'
             ) from None
-        own = [len(group["params"]) for group in self.param_groups]
+        sizes, own = [len(found) for found in names], [len(group["params"]) for group in self.param_groups]
         if sizes != own:
             raise StateDictError(f"the state has groups of {sizes} parameters, and this optimizer of {own}")
-        names = {str(k): found for k, found in saved.items()}
-        problems, flats, first = [], [], 0
+        entries = {str(k): entry for k, entry in saved.items()}
+        problems: list[str] = []
+        loaded = []
         for i, group in enumerate(groups):
-            new = {**self.param_groups[i], **{k: x for k, x in group.items() if k in self.param_groups[i]}}
-            new["params"] = self.param_groups[i]["params"]
+            current = self.param_groups[i]
+            numbers = [name for name in self.defaults if name in BOUNDS or name == "betas"]
+            problems += [f"group {i}: no {name}" for name in numbers if name not in group]
+            taken = {name: x for name, x in group.items() if name in current or name == "initial_lr"}
+            new = {**current, **taken, "params": current["params"]}
             try:
                 self._check(new)
             except MicrogadError as error:
                 problems.append(f"group {i}: {error}")
-            expected = self.memory(new)
+                new = current
             for flat in self._flat(i):
-                made = Flat(flat.params, flat.indices)
-                ids = [str(group["params"][k]) for k in flat.indices]
-                flats.append((i, made))
-                clocks = [self._saved(names.get(name, {}), expected) for name in ids]
-                made.together = all(clock == clocks[0] for clock in clocks)
-                made.clocks = clocks[:1] * len(ids) if made.together else clocks
-                for name, part, shape in zip(ids, made.slices, made.shapes, strict=True):
-                    for what, x in names.get(name, {}).items():
-                        if what not in expected or x is None:
-                            continue
-                        try:
-                            found = numbers_of(x, what, made.x.dtype)
-                        except MicrogadError as error:
-                            problems.append(f"parameter {name}: {error}")
-                            continue
-                        if found.shape != shape:
-                            problems.append(f"parameter {name}: {what} is {found.shape}, and the parameter {shape}")
-                        else:
-                            made.remembered(what, expected[what])[part] = found.reshape(-1)
-            first += own[i]
+                other = Flat(flat.params, flat.indices, self.fresh_clock)
+                problems += self._take(other, [(names[i][k], entries.pop(names[i][k], {})) for k in flat.indices], new)
+                loaded.append((flat, other))
             groups[i] = new
+        problems += [f"parameter {name}: this optimizer has none of that number" for name in entries]
         if problems:
             raise StateDictError(
-                f"the state does not fit this {type(self).__name__}, and nothing was loaded:\n  " + "\n  ".join(problems)
+                f"the state does not fit this {type(self).__name__}, and nothing was loaded:\n  "
+                + "\n  ".join(problems)
             )
-        for i, group in enumerate(groups):
-            self.param_groups[i].update(group)
-            self._flats[i] = [flat for k, flat in flats if k == i]
+        for current, new in zip(self.param_groups, groups, strict=True):
+            current.update(new)
+        for flat, other in loaded:
+            flat.state, flat.clocks, flat.together = other.state, other.clocks, other.together
 
-    @staticmethod
-    def _saved(entry: Mapping[str, Any], expected: Mapping[str, float]) -> dict[str, float]:
-        """The clock of one parameter; where PyTorch keeps none, as in SGD, what it remembers says that it has moved."""
-        clock = {name: float(x) for name, x in entry.items() if name not in expected and np.size(x) == 1}
-        clock["step"] = int(clock.get("step", 1 if entry else 0))
-        return clock
+    def _take(self, flat: Flat, entries: list[tuple[str, Any]], group: Group) -> list[str]:
+        """Bring what was saved for each parameter into a new `flat`: the problems with it."""
+        needed = [*self.memory(group), *(what for what in self.fresh_clock if what != "step")]
+        known = self.memory({**group, **dict.fromkeys(SWITCHES, True), "momentum": 1.0})  # what it may have had before
+        problems, clocks = [], []
+        for (name, entry), part, shape in zip(entries, flat.slices, flat.shapes, strict=True):
+            try:
+                given = {what: x for what, x in dict(entry).items() if x is not None}
+                kinds = {what: np.dtype(float) if what in self.fresh_clock else flat.x.dtype for what in given}
+                found = {what: numbers_of(x, what, kinds[what]) for what, x in given.items()}
+            except (TypeError, ValueError) as error:
+                problems.append(f"parameter {name}: {error}")
+                continue
+            # Where PyTorch counts no steps, as in SGD, what is remembered says that there were some.
+            clock = {**self.fresh_clock, "step": 1 if found else 0}
+            for what, x in found.items():
+                of = () if what in clock else shape
+                if what not in clock and what not in known:
+                    problems.append(f"parameter {name}: {what} is unexpected")
+                elif x.shape != of:
+                    problems.append(f"parameter {name}: {what} is {x.shape}, and should be {of}")
+                elif what in known:
+                    flat.remembered(what, known[what])[part] = x.reshape(-1)
+                elif not x >= 0.0 or (what == "step" and x % 1.0):
+                    problems.append(f"parameter {name}: {what} is {x}")
+                else:
+                    clock[what] = int(x) if what == "step" else float(x)
+            if clock["step"]:
+                problems += [f"parameter {name}: {what} is missing" for what in needed if what not in found]
+            clocks.append(clock)
+        shared: dict[Any, dict[str, float]] = {}
+        flat.clocks = [shared.setdefault(tuple(clock.items()), clock) for clock in clocks]
+        flat.together = len(shared) == 1
+        return problems
 
     def __repr__(self) -> str:
         lines = []
@@ -422,12 +479,33 @@ class Optimizer:
         return "\n".join([f"{type(self).__name__} (", *lines, ")"])
 
 
+def _gradient(p: Any, g: Any, shape: tuple[int, ...]) -> Array | None:
+    """A gradient as an array, or what is wrong with it."""
+    if g is None:
+        return None
+    found = array_of(f"the grad of {spell(p)}", g._value if isinstance(g, Node) else g)
+    if found.shape != shape:
+        raise ShapeError(f"the grad of {spell(p)} has shape {found.shape}, and its own is {shape}")
+    return found
+
+
+def _listed(params: Any) -> list[Any]:
+    """Parameters, or groups, as a list: what has an order."""
+    if isinstance(params, (Node, Module, Mapping, str, set, frozenset)) or not isinstance(params, Iterable):
+        hint = ": give it model.parameters()" if isinstance(params, Module) else ""
+        raise InputError(f"an optimizer is given a list of parameters, or of groups, not {shown(params)}{hint}")
+    return list(params)
+
+
 def _decayed(x: Array, g: Array, group: Group) -> None:
-    """Add to the gradient that of ``weight_decay / 2 * x ** 2``; or turn it round, to climb."""
+    """Turn the gradient round, to climb; and add that of ``weight_decay / 2 * x ** 2``, or shrink `x` apart from it."""
     if group["maximize"]:
         np.negative(g, out=g)
     if group["weight_decay"]:
-        g += group["weight_decay"] * x
+        if group.get("decoupled_weight_decay"):
+            x *= 1.0 - group["lr"] * group["weight_decay"]
+        else:
+            g += group["weight_decay"] * x
 
 
 def _average(average: Array, new: Array, keep: float) -> None:
@@ -500,10 +578,15 @@ class SGD(Optimizer):
         if group["nesterov"] and (not group["momentum"] or group["dampening"]):
             raise InputError("nesterov needs momentum, and no dampening")
         if group["form"] == "lecture" and (group["nesterov"] or group["dampening"]):
-            raise InputError('the lecture\'s form of momentum has no dampening, and its look-ahead is NAG(form="lecture")')
+            raise InputError(
+                'the lecture\'s form of momentum has no dampening, and its look-ahead is NAG(form="lecture")'
+            )
 
     def memory(self, group: Group) -> dict[str, float]:  # noqa: D102
         return {"momentum_buffer": 0.0} if group["momentum"] else {}
+
+    def tick(self, clock: dict[str, float], group: Group) -> None:  # noqa: D102
+        clock["step"] -= not group["momentum"]  # only steps that momentum remembers are counted
 
     def rule(self, x: Array, g: Array, state: dict[str, Array], clock: dict[str, float], group: Group) -> None:  # noqa: D102
         momentum = group["momentum"]
@@ -575,7 +658,7 @@ class NAG(Optimizer):
         maximize: bool = False,
         form: str = "pytorch",
     ) -> None:
-        self._ahead = False
+        self._behind: list[tuple[Flat, Array]] | None = None  # the numbers that `look_ahead` went from
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "maximize": maximize,
                                   "form": form})  # fmt: skip
 
@@ -590,15 +673,15 @@ class NAG(Optimizer):
         >>> w.data
         1.0
         """
-        if self._ahead:
+        if self._behind is not None:
             return
+        self._behind = []
         for i, group in enumerate(self.param_groups):
             for flat in self._flat(i):
                 flat.read()
-                flat.remembered("behind")[:] = flat.x
+                self._behind.append((flat, flat.x.copy()))
                 flat.x -= group["lr"] * group["momentum"] * flat.remembered("momentum_buffer")
                 flat.write()
-        self._ahead = True
 
     def look_back(self) -> None:
         """Move the parameters back without a step, as where the loss ahead could not be computed.
@@ -610,17 +693,14 @@ class NAG(Optimizer):
         >>> optimizer.look_ahead()
         >>> optimizer.look_back()
         """
-        if not self._ahead:
-            return
-        for i in range(len(self.param_groups)):
-            for flat in self._flat(i):
-                flat.read()
-                flat.x[:] = flat.remembered("behind")
-                flat.write()
-        self._ahead = False
+        for flat, x in self._behind or ():
+            flat.read()  # whatever was set ahead is forgotten
+            flat.x[:] = x
+            flat.write()
+        self._behind = None
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # noqa: D102
-        if closure is None and not self._ahead:
+        if closure is None and self._behind is None:
             raise InputError(
                 "NAG needs the gradient ahead: call optimizer.look_ahead() before the loss is computed, or give step a "
                 "closure that computes it"
@@ -637,8 +717,9 @@ class NAG(Optimizer):
         return {"momentum_buffer": 0.0}
 
     def rule(self, x: Array, g: Array, state: dict[str, Array], clock: dict[str, float], group: Group) -> None:  # noqa: D102
-        _decayed(x, g, group)
         v = state["momentum_buffer"]
+        ahead = x - group["lr"] * group["momentum"] * v if group["weight_decay"] else x
+        _decayed(ahead, g, group)
         v *= group["momentum"]
         v += (1.0 - group["momentum"]) * g if group["form"] == "lecture" else g
         x -= group["lr"] * v
@@ -691,7 +772,8 @@ class Adagrad(Optimizer):
         maximize: bool = False,
     ) -> None:
         super().__init__(params, {"lr": lr, "lr_decay": lr_decay, "weight_decay": weight_decay, "eps": eps,
-                                  "initial_accumulator_value": initial_accumulator_value, "maximize": maximize})  # fmt: skip
+                                  "initial_accumulator_value": initial_accumulator_value,
+                                  "maximize": maximize})  # fmt: skip
 
     def memory(self, group: Group) -> dict[str, float]:  # noqa: D102
         return {"sum": group["initial_accumulator_value"]}
@@ -767,7 +849,7 @@ class RMSprop(Optimizer):
         if group["centered"]:
             mean = state["grad_avg"]
             _average(mean, g, group["alpha"])
-            square = square - mean * mean
+            square = np.maximum(square - mean * mean, 0.0)  # rounding can make it negative
         move = g / (np.sqrt(square) + group["eps"])
         if group["momentum"]:
             buffer = state["momentum_buffer"]
@@ -866,6 +948,8 @@ class Adam(Optimizer):
         Whether to divide by the largest running mean so far (Reddi et al., 2018).
     maximize : bool
         Whether to climb.
+    decoupled_weight_decay : bool
+        Whether the decay is no part of the gradient, as in `AdamW`.
 
     Raises
     ------
@@ -887,8 +971,6 @@ class Adam(Optimizer):
     0.80041223
     """
 
-    decoupled = False  # whether the decay of the weights is no part of the gradient
-
     def __init__(
         self,
         params: Iterable[Any],
@@ -899,9 +981,11 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        decoupled_weight_decay: bool = False,
     ) -> None:
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay,
-                                  "amsgrad": amsgrad, "maximize": maximize})  # fmt: skip
+                                  "amsgrad": amsgrad, "maximize": maximize,
+                                  "decoupled_weight_decay": decoupled_weight_decay})  # fmt: skip
 
     def memory(self, group: Group) -> dict[str, float]:  # noqa: D102
         largest = {"max_exp_avg_sq": 0.0} if group["amsgrad"] else {}
@@ -909,9 +993,6 @@ class Adam(Optimizer):
 
     def rule(self, x: Array, g: Array, state: dict[str, Array], clock: dict[str, float], group: Group) -> None:  # noqa: D102
         (beta1, beta2), lr, step = group["betas"], group["lr"], clock["step"]
-        if self.decoupled:
-            x *= 1.0 - lr * group["weight_decay"]
-            group = {**group, "weight_decay": 0.0}
         _decayed(x, g, group)
         mean, square = state["exp_avg"], state["exp_avg_sq"]
         # x -= lr * mean / (1 - beta1 ** step) / (sqrt(square / (1 - beta2 ** step)) + eps), in place and in few passes
@@ -967,8 +1048,6 @@ class AdamW(Adam):
     0.899
     """
 
-    decoupled = True
-
     def __init__(
         self,
         params: Iterable[Any],
@@ -980,7 +1059,7 @@ class AdamW(Adam):
         *,
         maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True)
 
 
 class NAdam(Optimizer):
@@ -1023,6 +1102,8 @@ class NAdam(Optimizer):
     0.810000002
     """
 
+    fresh_clock: ClassVar[dict[str, float]] = {"step": 0, "mu_product": 1.0}
+
     def __init__(
         self,
         params: Iterable[Any],
@@ -1044,7 +1125,7 @@ class NAdam(Optimizer):
         return {"exp_avg": 0.0, "exp_avg_sq": 0.0}
 
     def tick(self, clock: dict[str, float], group: Group) -> None:  # noqa: D102
-        clock["mu_product"] = clock.get("mu_product", 1.0) * self._momentum(clock["step"], group)
+        clock["mu_product"] *= self._momentum(clock["step"], group)
 
     @staticmethod
     def _momentum(step: float, group: Group) -> float:
@@ -1052,9 +1133,6 @@ class NAdam(Optimizer):
 
     def rule(self, x: Array, g: Array, state: dict[str, Array], clock: dict[str, float], group: Group) -> None:  # noqa: D102
         (beta1, beta2), lr, step = group["betas"], group["lr"], clock["step"]
-        if group["decoupled_weight_decay"]:
-            x *= 1.0 - lr * group["weight_decay"]
-            group = {**group, "weight_decay": 0.0}
         _decayed(x, g, group)
         mean, square = state["exp_avg"], state["exp_avg_sq"]
         _average(mean, g, beta1)

@@ -7,23 +7,26 @@ been called. A layer of one neuron gives its number and no list of one, and is f
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from microgad.array_functions import unbind
 from microgad.errors import InputError, ShapeError, shown
 from microgad.functions import relu
 from microgad.node import Node
-from microgad.randomness import uniform
+from microgad.randomness import generator, uniform
 from microgad.value import Value
 
 from . import module as base
-from .activations import Activation, activation_of
+from .activations import Activation, Identity, PReLU, ReLU, Softmax, activation_of
 from .choices import whole
 from .layers import MLP as TensorMLP  # noqa: N811
-from .layers import Linear, Sequential
+from .layers import Linear, Sequential, widths_of
 
 
 class Module(base.Module):
@@ -53,25 +56,33 @@ def _features(x: Any, module: Any) -> list[Any]:
     if type(x) is _Features and len(x) == module.nin:
         return x
     if isinstance(x, Node):
-        if type(x._value) is float:
-            found = [x]
-        else:
-            found = x.unbind() if x._value.ndim == 1 else list(x)
+        node: Any = x
+        found = [node] if type(node._value) is float or not node.ndim else list(unbind(node))
     elif isinstance(x, (float, int, np.number)):
         found = [x]
     else:
         try:
+            if isinstance(x, (Mapping, Set)):
+                raise TypeError
             found = list(x)
         except TypeError:
-            raise InputError(f"a neuron is given a list of numbers or Values, not {shown(x)}") from None
+            raise InputError(f"{module._said} is given a list of numbers or Values, not {shown(x)}") from None
     for y in found:
         if not isinstance(y, (Node, float, int, np.number)) or (isinstance(y, Node) and type(y._value) is not float):
-            raise InputError(f"a neuron is given an example as a list of numbers or Values, and in it is {shown(y)}")
+            raise InputError(
+                f"{module._said} is given one example, as a list of numbers or Values, and in it is {shown(y)}"
+            )
     if len(found) != module.nin:
-        raise ShapeError(
-            f"{module._path or type(module).__name__} takes {module.nin} numbers for an example, not {len(found)}"
-        )
+        raise ShapeError(f"{module._said} takes {module.nin} numbers for an example, not {len(found)}")
     return _Features(found)
+
+
+def _in_values(activation: Any) -> Any:
+    """The activation that is asked for; a slope that it learns is a Value."""
+    found = activation_of(activation)
+    if isinstance(found, PReLU) and found is not activation:
+        found.weight = Value(found.init)
+    return found
 
 
 class Neuron(Module):
@@ -104,12 +115,14 @@ class Neuron(Module):
     (1.5, ReLUNeuron(2))
     """
 
+    _fresh = True
+
     def __init__(self, nin: int, nonlin: bool = True, activation: Any = "relu") -> None:
         self.nin = whole(nin, "nin of a neuron")
         self.w: list[Any] = [Value(uniform(-1.0, 1.0)) for _ in range(self.nin)]
         self.b = Value(0.0)
         self.nonlin = bool(nonlin)
-        self.activation = activation_of(activation)
+        self.activation = _in_values(activation if self.nonlin else None)
 
     def forward(self, x: Any) -> Any:
         """The neuron's output for one example, a Value."""
@@ -121,11 +134,12 @@ class Neuron(Module):
     def _bent(self, z: Any) -> Any:
         if not self.nonlin:
             return z
-        return relu(z) if type(self.activation).__name__ == "ReLU" else self.activation.forward(z)
+        return relu(z) if type(self.activation) is ReLU else self.activation.forward(z)
 
     def __repr__(self) -> str:
-        kind = type(self.activation).__name__ if self.nonlin else "Linear"
-        return f"{kind}Neuron({self.nin})"
+        kind = type(self.activation)
+        name = self.activation.extra_repr() if kind is Activation else kind.__name__
+        return f"{name if self.nonlin else 'Linear'}Neuron({self.nin})"
 
 
 class Layer(Module):
@@ -138,7 +152,7 @@ class Layer(Module):
     nout : int
         How many neurons there are.
     **kwargs
-        Of `Neuron`: `nonlin` and `activation`.
+        Of `Neuron`: `nonlin` and `activation`, which is one module for all of them.
 
     Attributes
     ----------
@@ -151,9 +165,13 @@ class Layer(Module):
     (3, 'Value')
     """
 
+    _fresh = True
+
     def __init__(self, nin: int, nout: int, **kwargs: Any) -> None:
         self.nin = whole(nin, "nin of a layer")
-        self.neurons = [Neuron(nin, **kwargs) for _ in range(whole(nout, "nout of a layer"))]
+        activation = _in_values(kwargs.pop("activation", "relu"))
+        n = whole(nout, "nout of a layer")
+        self.neurons = [Neuron(nin, activation=activation, **kwargs) for _ in range(n)]
 
     def forward(self, x: Any) -> Any:
         """The neurons' outputs for one example: a list of Values, or of one neuron its Value."""
@@ -190,10 +208,8 @@ class MLP(Module):
     """
 
     def __init__(self, nin: int, nouts: Sequence[int], activation: Any = "relu") -> None:
-        widths = [nin, *(nouts if isinstance(nouts, (list, tuple, np.ndarray)) else [nouts])]
-        if len(widths) < 2:
-            raise InputError("an MLP has at least one layer: nouts lists their widths, the outputs last")
-        self.nin = whole(nin, "nin")
+        widths = widths_of(nin, nouts)
+        self.nin = widths[0]
         self.layers = [
             Layer(n, m, nonlin=i + 2 < len(widths), activation=activation) for i, (n, m) in enumerate(pairwise(widths))
         ]
@@ -214,12 +230,14 @@ class MLP(Module):
         Parameters
         ----------
         module : nn.MLP or nn.Sequential
-            Its numbers are copied.
+            Its numbers are copied; a layer without biases gets biases of 0.
 
         Raises
         ------
         InputError
             If it has other layers than these, or an activation behind the last.
+        ShapeError
+            If the widths of its layers do not fit.
 
         Examples
         --------
@@ -230,15 +248,22 @@ class MLP(Module):
         True
         """
         layers, bends = _plan(module)
-        made = cls(layers[0].in_features, [layer.out_features for layer in layers])
+        with _same_dice():
+            made = cls(layers[0].in_features, [layer.out_features for layer in layers])
+        copies: dict[int, list[Any]] = {}  # what several layers share remains shared
         for ours, theirs, bend in zip(made.layers, layers, [*bends, None], strict=True):
             bias = [0.0] * theirs.out_features if theirs.bias is None else theirs.bias.tolist()
             for neuron, row, b in zip(ours.neurons, theirs.weight.tolist(), bias, strict=True):
                 for w, number in zip(neuron.w, row, strict=True):
                     w.data = number
                 neuron.b.data = b
-                if bend is not None:
-                    neuron.activation = bend
+            if bend is not None:
+                several = copies.setdefault(id(bend), _each(bend))
+                if len(several) not in (1, theirs.out_features):
+                    raise ShapeError(f"{bend!r} has no slope for each of {theirs.out_features} neurons")
+                for i, neuron in enumerate(ours.neurons):
+                    neuron.activation = several[i % len(several)]
+        made._rename()
         return made
 
     def to_module(self) -> TensorMLP:
@@ -256,27 +281,72 @@ class MLP(Module):
         >>> abs(model([1.0, 2.0]).data - twin([1.0, 2.0]).item()) < 1e-12
         True
         """
-        made = TensorMLP(self.nin, [len(layer.neurons) for layer in self.layers], "identity")
+        with _same_dice():
+            made = TensorMLP(self.nin, [len(layer.neurons) for layer in self.layers], "identity")
+        copies: dict[tuple[int, ...], Any] = {}
+        straight = Identity()
         for i, (ours, theirs) in enumerate(zip(self.layers, made.layers, strict=True)):
             theirs.weight.data[...] = [[w.data for w in neuron.w] for neuron in ours.neurons]
             theirs.bias.data[...] = [neuron.b.data for neuron in ours.neurons]
-            bends = {repr(n.activation) if n.nonlin else "Identity()": n.activation for n in ours.neurons}
-            if len(bends) > 1 or (i + 1 == len(self.layers) and "Identity()" not in bends):
+            bends = [n.activation if n.nonlin else straight for n in ours.neurons]
+            ids = tuple(map(id, bends))
+            bend = copies.setdefault(ids if len(set(ids)) > 1 else ids[:1], _joint(bends))
+            last = i + 1 == len(self.layers)
+            if bend is None or (last and type(bend) is not Identity):
+                said = ", ".join(dict.fromkeys(map(str, ours.neurons)))
                 raise InputError(
-                    f"layer {i} has the activations {', '.join(bends)}: an nn.MLP has one in each layer, and none in "
-                    "the last"
+                    f"{ours._said} is of {said}: an nn.MLP has one activation in each layer, and none in the last"
                 )
-            if i + 1 < len(self.layers) and "Identity()" not in bends:
-                made.activations[i] = copy.deepcopy(next(iter(bends.values())))
+            if not last:
+                made.activations[i] = bend
+        made._rename()
         return made
+
+
+@contextmanager
+def _same_dice() -> Iterator[None]:
+    """What is drawn here is replaced at once, and does not count: what is drawn next is what it would have been."""
+    numbers, kept = generator().bit_generator.state, random.getstate()
+    try:
+        yield
+    finally:
+        generator().bit_generator.state = numbers
+        random.setstate(kept)
+
+
+def _each(bend: Any) -> list[Any]:
+    """The activations of neurons in the place of that of their layer: one for all, or one for each."""
+    if not isinstance(bend, PReLU):
+        return [copy.deepcopy(bend)]
+    made = []
+    for slope in np.ravel(bend.weight._value).tolist():
+        made.append(_in_values("prelu"))
+        made[-1].weight.data = slope
+    return made
+
+
+def _joint(bends: list[Any]) -> Any:
+    """The activation of a layer in the place of those of its neurons; None if these differ."""
+    first = bends[0]
+    if len({(repr(one), getattr(one, "function", None)) for one in bends}) > 1:
+        return None
+    if isinstance(first, PReLU):
+        alone = all(one is first for one in bends)
+        slopes = [np.ravel(one.weight._value)[0] for one in (bends[:1] if alone else bends)]
+        made = PReLU(len(slopes))
+        made.weight.data[...] = slopes
+        return made
+    same = all(one is first for one in bends) or not list(first.parameters())
+    return copy.deepcopy(first) if same else None
 
 
 def _plan(module: Any) -> tuple[list[Linear], list[Any]]:
     """The layers of a network, and the activations between them."""
-    if isinstance(module, TensorMLP):
+    forward = getattr(type(module), "forward", None)  # a class of the user's may compute something else
+    if isinstance(module, TensorMLP) and forward is TensorMLP.forward:
         parts: list[Any] = [x for pair in zip(module.layers, module.activations, strict=False) for x in pair]
         parts.append(module.layers[-1])
-    elif isinstance(module, Sequential) and type(module) is Sequential:
+    elif isinstance(module, Sequential) and forward is Sequential.forward:
         parts = list(module)
     else:
         raise InputError(f"an nn.MLP or an nn.Sequential can be made scalar, not {shown(module)}")
@@ -286,10 +356,16 @@ def _plan(module: Any) -> tuple[list[Linear], list[Any]]:
         if isinstance(part, Linear):
             bends += ["identity"] * (len(layers) - len(bends))
             layers.append(part)
-        elif isinstance(part, Activation) and len(bends) < len(layers):
+        elif isinstance(part, Activation) and not isinstance(part, Softmax) and len(bends) < len(layers):
             bends.append(part)
         else:
-            raise InputError(f"a scalar network is of Linear layers and activations, one behind each, not of {part!r}")
+            raise InputError(
+                f"a scalar network is of Linear layers and activations of single numbers, not more than one behind "
+                f"each layer, and no {part!r}"
+            )
     if not layers or len(bends) == len(layers):
         raise InputError("a scalar network ends in a Linear layer, and no activation")
-    return layers, [copy.deepcopy(activation_of(bend)) for bend in bends]
+    for one, other in pairwise(layers):
+        if one.out_features != other.in_features:
+            raise ShapeError(f"{other._said} takes {other.in_features} numbers, and before it come {one.out_features}")
+    return layers, [activation_of(bend) for bend in bends]

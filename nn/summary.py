@@ -11,6 +11,7 @@ from microgad.naming import Text, columns
 from microgad.recording import no_grad
 
 from .module import Module
+from .scalar import Layer
 
 
 def _size(p: Any) -> int:
@@ -32,7 +33,7 @@ def summary(model: Module, x: Any = None) -> Text:
     -------
     str
         The table, and the numbers of parameters that are trained, that are frozen, and of buffers. A parameter that
-        several modules share is counted in the first.
+        several modules share is counted in the first. A layer of scalar neurons is one row.
 
     Raises
     ------
@@ -46,8 +47,8 @@ def summary(model: Module, x: Any = None) -> Text:
     name           module  output   parameters
                    MLP     (1, 1)
     layers.0       Linear  (1, 16)          48
-    layers.1       Linear  (1, 1)           17
     activations.0  ReLU    (1, 16)
+    layers.1       Linear  (1, 1)           17
     <BLANKLINE>
     65 parameters
     """
@@ -55,10 +56,15 @@ def summary(model: Module, x: Any = None) -> Text:
         raise InputError(f"summary is of a module, not of {shown(model)}")
     shapes = {} if x is None else _shapes(model, x)
     counted: set[int] = set()
+    told: set[int] = set()  # in the row of another
     rows = [("name", "module", "output", "parameters")]
     trained = frozen = 0
     for name, module in model.named_modules():
-        own = {id(p): p for _, p in module.named_parameters(recurse=False) if id(p) not in counted}
+        if id(module) in told:
+            continue
+        whole = isinstance(module, Layer)
+        told |= {id(part) for part in module.modules()} if whole else set()
+        own = {id(p): p for p in module.parameters(recurse=whole) if id(p) not in counted}
         counted |= own.keys()
         trained += sum(_size(p) for p in own.values() if p.needs)
         frozen += sum(_size(p) for p in own.values() if not p.needs)
@@ -66,16 +72,21 @@ def summary(model: Module, x: Any = None) -> Text:
         rows.append((name, type(module).__name__, shapes.get(id(module), ""), f"{of:,}" if of else ""))
     shown_columns = [i for i in range(4) if i != 2 or shapes]
     lines = columns([[row[i] for i in shown_columns] for row in rows], {len(shown_columns) - 1})
-    buffers = sum(np.size(getattr(x, "_value", x)) for x in model.buffers())
-    total = f"{trained + frozen:,} parameters" + (f", {frozen:,} of them frozen" if frozen else "")
-    return Text("\n".join([*lines, "", total + (f", and {buffers:,} numbers in buffers" if buffers else "")]))
+    total = _counted(trained + frozen, "parameter") + (f", {frozen:,} of them frozen" if frozen else "")
+    if buffers := sum(np.size(getattr(x, "_value", x)) for x in model.buffers()):
+        total += f", and {_counted(buffers, 'number')} in buffers"
+    return Text("\n".join([*lines, "", total]))
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _shapes(model: Module, x: Any) -> dict[int, str]:
     """What shape comes out of each module, by its id."""
     found: dict[int, str] = {}
     modules = list(model.modules())
-    modes = [module.training for module in modules]
+    before = [(module, module.training, vars(module).get("forward")) for module in modules]
 
     def watched(module: Module) -> Any:
         inner = module.forward
@@ -94,14 +105,22 @@ def _shapes(model: Module, x: Any) -> dict[int, str]:
         with no_grad():
             model(x)
     finally:
-        for module, mode in zip(modules, modes, strict=True):
+        for module, mode, own in before:
             vars(module).pop("forward", None)
+            if own is not None:
+                vars(module)["forward"] = own
             module.training = mode
     return found
 
 
 def _shape(out: Any) -> str:
+    """A shape as it is written; of several outputs each, or how many there are of one shape."""
+    if isinstance(out, dict):
+        return ", ".join(f"{name}: {_shape(x)}" for name, x in out.items())
     if isinstance(out, (list, tuple)):
-        return f"{len(out)} × {_shape(out[0])}" if out else ""
-    shape = np.shape(getattr(out, "_value", out))
-    return str(shape) if shape else "number"
+        shapes = [_shape(x) for x in out]
+        return f"{len(shapes)} × {shapes[0]}" if len(set(shapes)) == 1 else ", ".join(shapes)
+    data = getattr(out, "_value", out)
+    if not isinstance(data, (float, int, np.ndarray, np.generic)):
+        return type(out).__name__
+    return str(np.shape(data)) if np.shape(data) else "number"

@@ -149,7 +149,8 @@ def parameters_to_vector(parameters: Iterable[Any]) -> Any:
         if isinstance(p, Node) and type(p._value) is float:
             parts.append(stack([p]))
         else:
-            parts.append((p if isinstance(p, Node) else array_of("a vector of parameters", p)).reshape(-1))
+            found: Any = p if isinstance(p, Node) else array_of("a vector of parameters", p)
+            parts.append(found.reshape(-1))
     if not parts:
         raise InputError("a vector of no parameters: is the model empty, or its generator used up?")
     return concatenate(parts)

@@ -224,7 +224,7 @@ def test_shared_parameters(tmp_path):
 def test_a_model_of_no_parameters(tmp_path):
     save(Bag([]), tmp_path / "w.npz")
     assert content(load(Bag([]), tmp_path / "w.npz")) == {}
-    assert refused(Some(), tmp_path / "w.npz", StateDictError).count("missing: ") == 5
+    refused(Some(), tmp_path / "w.npz", FormatError, "there is nothing in it", strict=False)
 
 
 def test_the_weights_of_a_pytorch_module(tmp_path):
@@ -536,6 +536,12 @@ def head(descr="<f8", order="False", shape="()"):
     return (HEAD % (descr, order, shape)).encode()
 
 
+def long_name(path):
+    """A name of which a message does not show all, and which is another one in the table of contents."""
+    write(path, {f"{'x' * 60_000}.npy": npy(1.0)})
+    path.write_bytes(path.read_bytes().replace(b"x.npy", b"y.npy", 1))
+
+
 def commented():
     info = zipfile.ZipInfo("scale.npy")
     info.comment = b"said"
@@ -588,6 +594,7 @@ DAMAGED = {
     "encrypted": (lambda path: flags(path, 1), "password"),
     "a name after a zero": (changed(npy(1.0), b"scale.npy", b"sca\0e.npx"), r"'sca\\x00e\.npx' in it is no array"),
     "two names": (changed(npy(1.0), b"scale.npy", b"scald.npy", 1), "File name in directory"),
+    "two long names": (long_name, "File name in directory"),
     "no member where one is said to be": (changed(npy(1.0), LOCAL, b"PK\x03\x05"), "Bad magic number for file header"),
     "no table of contents where it is said to be": (changed(npy(1.0), CENTRAL, b"PK\x01\x03"), "central directory"),
     "numbers that were changed": (changed(npy(1.0), ONE, bytes(8)), "Bad CRC-32"),

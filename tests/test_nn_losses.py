@@ -7,7 +7,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -42,6 +42,7 @@ MODULES = {
 }
 REDUCTIONS = ("mean", "sum", "none")
 EPS = np.finfo(float).eps
+few = settings(max_examples=40, deadline=None)
 
 
 def leaf(x, dtype=float):
@@ -96,6 +97,7 @@ def test_losses_of_margins(name, side):
 
 
 @pytest.mark.parametrize("name", OF_MARGINS)
+@few
 @given(arrays(float, 7, elements=st.floats(-30.0, 30.0)), st.floats(0.0, 10.0), st.sampled_from([-1.0, 1.0]))
 def test_no_loss_grows_with_the_margin(name, x, more, side):
     t = np.full(7, side)
@@ -297,9 +299,9 @@ def classes_last(f):
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("shape", [(3,), (5, 3), (2, 4, 3), (2, 2, 2, 3), (4, 1)], ids=str)
+@pytest.mark.parametrize("shape", [(3,), (5, 3), (2, 4, 3), (4, 1)], ids=str)
 def test_cross_entropy_against_pytorch(torch, shape, weighted, smoothing, reduction):
     rng = np.random.default_rng(5)
     theirs = classes_last(torch.nn.functional.cross_entropy)
@@ -307,9 +309,8 @@ def test_cross_entropy_against_pytorch(torch, shape, weighted, smoothing, reduct
     if weighted:
         options["weight"] = 0.5 + rng.random(shape[-1])
     soft = rng.random(shape)
-    for x in (rng.normal(size=shape), extreme(shape), np.zeros(shape)):
+    for x in (rng.normal(size=shape), extreme(shape)):
         both(torch, losses.cross_entropy, theirs, x, good_target("cross_entropy", shape), **options)
-        both(torch, losses.cross_entropy, theirs, x, soft / soft.sum(-1, keepdims=True), **options)
         both(torch, losses.cross_entropy, theirs, x, soft, slopes_of_targets=True, **options)
 
 
@@ -358,15 +359,20 @@ AWAY = {  # from bends: predictions and targets
 }
 
 
-@pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("name", AWAY)
-def test_derivatives_of_elementwise_losses(name, reduction):
+def test_derivatives_of_elementwise_losses(name):
     x, t = map(np.array, AWAY[name])
-    mg.check_grads(lambda x: ELEMENTWISE[name](x, t, reduction), (x,))
     for one, target in zip(*AWAY[name], strict=True):
-        mg.check_grads(lambda x, t=target: ELEMENTWISE[name](x, t, reduction), (Value(one),))
+        mg.check_grads(lambda x, t=target: ELEMENTWISE[name](x, t), (Value(one),))
     if name in OF_NUMBERS:
-        mg.check_grads(lambda x, t: ELEMENTWISE[name](x, t, reduction), (x, t))
+        mg.check_grads(ELEMENTWISE[name], (x, t))
+    else:
+        mg.check_grads(lambda x: ELEMENTWISE[name](x, t), (x,))
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_derivatives_of_reductions(reduction):
+    mg.check_grads(lambda x, t: losses.mse_loss(x, t, reduction), tuple(map(np.array, AWAY["mse_loss"])))
 
 
 @pytest.mark.parametrize("weights", [{}, {"weight": [0.5, 2.0, 1.0], "pos_weight": [3.0, 1.0, 0.1]}], ids=str)
@@ -382,16 +388,14 @@ def test_the_second_derivatives_where_an_error_is_0():
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("weighted", "smoothing"), [(False, 0.0), (True, 0.1)])
 def test_derivatives_of_losses_of_classes(weighted, smoothing, reduction):
     z, weight = np.array([[0.0, 1.0, -0.5], [2.0, 2.0, 0.3]]), [0.5, 2.0, 1.0]
     hard = {"reduction": reduction, "weight": weight if weighted else None}
     soft = {"reduction": reduction, "weight": weight[:2] if weighted else None, "label_smoothing": smoothing}
     mg.check_grads(lambda z: losses.cross_entropy(z, [2, 0], label_smoothing=smoothing, **hard), (z,))
     mg.check_grads(lambda z, t: losses.cross_entropy(z, t, **soft), (z[:, :2], np.array([[0.2, 0.3], [0.0, 0.7]])))
-    if not smoothing:
-        mg.check_grads(lambda z: losses.nll_loss(z, [2, 0], **hard), (z,))
+    mg.check_grads(lambda z: losses.nll_loss(z, [2, 0], **hard), (z,))
 
 
 # ---- precision
@@ -749,6 +753,7 @@ finite = st.floats(-50.0, 50.0)
 
 
 @pytest.mark.parametrize("name", ALL)
+@few
 @given(st.data())
 def test_reductions_agree(name, data):
     shape = data.draw(st.sampled_from([(1, 2), (3, 2), (2, 1, 4), (5, 1)]))
@@ -761,6 +766,7 @@ def test_reductions_agree(name, data):
     assert ALL[name](x.tolist(), t) == mean
 
 
+@few
 @given(arrays(float, (3, 4), elements=finite), st.floats(-1e3, 1e3), st.booleans())
 def test_cross_entropy_does_not_change_with_a_shift(z, shift, soft):
     t = np.full((3, 4), 0.25) if soft else np.array([0, 3, 1])
@@ -774,6 +780,7 @@ def test_cross_entropy_does_not_change_with_a_shift(z, shift, soft):
     assert here.item() >= 0.0
 
 
+@few
 @given(arrays(float, (3, 4), elements=finite))
 def test_two_ways_to_the_same_loss(z):
     t = np.array([0, 3, 1])
@@ -787,6 +794,7 @@ def test_two_ways_to_the_same_loss(z):
     np.testing.assert_allclose(losses.cross_entropy(pair, y.astype(int), "none"), as_margin, rtol=1e-12, atol=1e-14)
 
 
+@few
 @given(arrays(float, 4, elements=finite), arrays(float, 4, elements=finite), st.floats(0.01, 10.0))
 def test_the_straight_ends_of_the_squared_error(x, t, bend):
     d = np.abs(x - t)

@@ -58,7 +58,7 @@ MAKERS = {
     "step 1": lambda s, o: s.StepLR(o, step_size=1, gamma=0.97),
     "step up": lambda s, o: s.StepLR(o, 7, 1.5),
     "milestones": lambda s, o: s.MultiStepLR(o, [30, 80]),
-    "milestones out of order, twice": lambda s, o: s.MultiStepLR(o, (90, 20, 20, 55), gamma=0.5),
+    "milestones out of order, twice": lambda s, o: s.MultiStepLR(o, (90, 20, 20, 55, 55), gamma=0.5),
     "milestone 0": lambda s, o: s.MultiStepLR(o, [0, 10], gamma=0.5),
     "constant": lambda s, o: s.ConstantLR(o),
     "constant long": lambda s, o: s.ConstantLR(o, factor=0.25, total_iters=60),
@@ -146,7 +146,7 @@ def test_restarts_at_any_place_as_pytorch(torch, name):
     found = []
     for module, made in ((ours, optimizer()), (torch.optim.lr_scheduler, of_torch(torch))):
         scheduler = MAKERS[name](module, made)
-        places = [None, 0.25, 3.5, 3.75, None, 30, 29.9, 45.0, None, 7, None, 0]
+        places = [None, 0.25, 3.5, 3.75, None, 30, 29.9, 45.0, None, 7, None, 10**12 + 0.5, None, 0]
         run = []
         for place in places:
             scheduler.step(place) if place is not None else scheduler.step()
@@ -379,6 +379,16 @@ def test_the_initial_learning_rate_stays_with_the_group():
     assert lrs_of(made) == [7.0, pytest.approx(0.01)]
 
 
+def test_a_run_is_taken_up_with_the_state_of_the_optimizer():
+    made, new = optimizer(), optimizer()
+    scheduler = ours.ExponentialLR(made, 0.9)
+    trajectory([scheduler], made, 10)
+    new.load_state_dict(made.state_dict())
+    other = ours.ExponentialLR(new, 0.9, last_epoch=scheduler.last_epoch - 1)
+    assert (other.last_epoch, other.base_lrs) == (10, RATES)
+    assert trajectory([other], new).tolist() == trajectory([scheduler], made).tolist()
+
+
 def test_a_run_with_an_optimizer():
     w = Value(1.0)
     made = nn.optim.SGD([w], lr=0.1)
@@ -523,7 +533,7 @@ AFTER = [
     (lambda o: ours.LambdaLR(o, lambda t: math.nan), "what lr_lambda gives for epoch 0 is finite, not nan"),
     (lambda o: ours.SequentialLR(o, PARTS["two"](o), []), "2 schedulers have 1 milestones, in order, not list []"),
     (lambda o: ours.SequentialLR(o, PARTS["two"](o), [1, 2]), "2 schedulers have 1 milestones, in order"),
-    (lambda o: ours.SequentialLR(o, PARTS["two"](o), ["1"]), "one of _milestones of SequentialLR is a whole number"),
+    (lambda o: ours.SequentialLR(o, PARTS["two"](o), ["1"]), "one of milestones of SequentialLR is a whole number"),
     (lambda o: ours.SequentialLR(o, [*PARTS["two"](o), ours.StepLR(o, 1)], [5, 2]), "in order, not list [5, 2]"),
     (
         lambda o: ours.SequentialLR(o, PARTS["two"](o), [5], 3),
@@ -620,6 +630,8 @@ def test_groups_that_are_added_are_known_where_they_can_be():
     plain.step(1.0)
     plain.step(1.0)
     assert lrs_of(made) == [0.125, 0.0075, 0.25]
+    plain.load_state_dict(plain.state_dict())
+    assert plain.min_lrs == [0.0, 0.0, 0.0]
     with pytest.raises(InputError, match="min_lr of ReduceLROnPlateau has 2 numbers, and the optimizer 3 groups"):
         listed.step(1.0)
     assert listed.last_epoch == 0

@@ -435,6 +435,12 @@ def our_losses(z: Any, target: Any = None, *, labels: Any = None, reduction: str
     return nn.cross_entropy(z, labels if target is None else target, reduction)
 
 
+def in_two_rows(z: Any, target: Any = None, *, labels: Any = None, reduction: str) -> Any:
+    if target is None:
+        return nn.nll_loss(mg.log_softmax(z), labels, reduction)
+    return ROWS["nll"].given(reduction=reduction)(mg.log_softmax(z), target)
+
+
 def gaps(pick: Any) -> Callable[..., bool]:
     """Whether a maximum or minimum is far enough from all other numbers, or equal to them."""
     return lambda x, axis, keepdims: away(x - pick(x, axis, keepdims=True))
@@ -566,6 +572,8 @@ OPS: dict[str, Op] = {
                  nn.linear, lambda x, weight, bias: torch.nn.functional.linear(x, weight, bias)),
     "cross_entropy": Op(classes, losses(lambda z, axis: np.log(numpy_softmax(z, axis=axis)), lambda x: x), our_losses,
                         losses(torch_log_softmax, tensor), sizes_are_small),
+    "nll": Op(classes, losses(lambda z, axis: np.log(numpy_softmax(z, axis=axis)), lambda x: x), in_two_rows,
+              losses(torch_log_softmax, tensor), sizes_are_small),
     # several arrays
     "concatenate": Op(joined, lambda *xs, axis: np.concatenate(xs, axis), lambda *xs, axis: mg.concatenate(xs, axis),
                       lambda *xs, axis: torch.cat(xs, axis)),

@@ -178,6 +178,8 @@ NEAR = [  # a graph, how far a number of it may be off and is accepted, and how 
     (Tensor(WIDE) * 1.0, 1e-12, 1e-6),
     (mg.log_softmax(Tensor([[30.0, 0.0]])), 1e-3, 1e7),  # -9e-14, the logarithm of what is 1 in size
     (mg.logsumexp(Tensor([[-30.0, 0.0]]), axis=1), 1e-3, 1e7),
+    (mg.nn.cross_entropy(Tensor([[30.0, 0.0]]), [0], "none"), 1e-3, 1e7),
+    (mg.nn.cross_entropy(Tensor([[1e8, -1e8, -1e8]]), [[0.0, 1.0, 1e-8 - 1.0]], "none"), 1e-3, 1e2),  # 2, of 4e8
     (mg.nn.linear(Tensor(WIDE), np.ones((1, 4)), [0.0])[0], 0.0, 1e-6),  # taken from an array, and as exact
     (mg.tanh(Tensor(np.array([0.3, 0.4], np.float32))), 1e-7, 1e-3),
     (Tensor([1.0, 2.0])[::-1], 0.0, 1e-6),
@@ -443,6 +445,31 @@ def test_parameters_that_do_not_fit(op, params, message):
         ((X, value(1.0, "item", [0])), r'the field "params" is missing, which item has'),
         ((V, value(3.0, "item", [0], params={"at": []})), r"item cannot be computed"),
         ((X, tensor([], 1.0, "nll", [0, 0], params={"reduction": "max"})), r'"reduction" has to be "mean", "sum" or'),
+        *(
+            ((X, tensor([], 1.0, "cross_entropy", [0, 0], params={"reduction": "sum", "hard": hard})), message)
+            for hard, message in [
+                (1, r'"hard" has to be true or false, not 1'),
+                (None, r'"hard" has to be true or false, not null'),
+                ("true", r'"hard" has to be true or false, not "true"'),
+                (True, r'node 1: "hard" has to be false where a target does not add up to 1'),
+                (False, r"node 1: its data is of shape \(\) .*, but cross_entropy of its operands gives other numbers"),
+            ]
+        ),
+        (
+            (X, tensor([], 1.0, "cross_entropy", [0, 0], params={"reduction": "sum"})),
+            r'node 1, params: the field "hard" is missing',
+        ),
+        *(
+            ((tensor([], 1.0), tensor([], 0.0, row, [0, 0], params=params)), rf"{row} does not take operands of shape")
+            for row, params in [
+                ("nll", {"reduction": "none"}),
+                ("cross_entropy", {"reduction": "none", "hard": False}),
+            ]
+        ),
+        (
+            (X, tensor([], 0.0, "cross_entropy", [0, {"constant": 1.0}], params={"reduction": "sum", "hard": True})),
+            r"cross_entropy does not take operands of shape \(2,\) and \(\)",
+        ),
         (
             (X, tensor([2], [1.0, 2.0], "linear", [0, 0, 0], params={})),
             r"linear does not take operands of shape \(2,\)",
@@ -457,6 +484,14 @@ def test_parameters_that_do_not_fit(op, params, message):
                 tensor([], -11.0, "nll", [0, 1], params={"reduction": "sum"}),
             ),
             r"nll does not take operands of shape \(1, 2\)",
+        ),
+        (
+            (
+                tensor([1, 2], [[1.0, 2.0]]),
+                tensor([2, 1], [[1.0], [0.0]]),
+                tensor([], 1.0, "cross_entropy", [0, 1], params={"reduction": "sum", "hard": False}),
+            ),
+            r"cross_entropy does not take operands of shape \(1, 2\) and \(2, 1\): it needs logits and target",
         ),
         ((tensor([2], [1e300, 0.0], dtype="float32"),), r'node 0: "data" has a number too large for float32'),
     ],
@@ -492,6 +527,8 @@ BOMBS = {  # small texts of large arrays
     "stack": (ROW, tensor([1], [1.0], "stack", [0] * 10_000, params={"axis": 0})),
     "concatenate": (ROW, tensor([1], [1.0], "concatenate", [0] * 10_000, params={"axis": 0})),
     "a loss": (ROW, COLUMN, tensor([], 1.0, "nll", [0, 1], params={"reduction": "sum"})),
+    "a loss of each": (COLUMN, ROW, tensor([], 1.0, "cross_entropy", [0, 1], params={
+        "reduction": "none", "hard": False})),
     "lists in lists": None,
 }  # fmt: skip
 

@@ -19,7 +19,7 @@ from microgad.order import topological_order
 from microgad.primitives import TABLE
 from microgad.structural import ROWS
 from microgad.viz.blocks import Block, Equations
-from microgad.viz.shapes import LIMIT, LONG, SHORT, THIN, _Scale, shapes
+from microgad.viz.shapes import BRACKET, GAP, LIMIT, LONG, SHORT, THIN, _Scale, _type, _width, shapes
 from microgad.viz.theme import THEMES
 
 
@@ -119,12 +119,10 @@ backward
 v1 (5×3) = X (5×4) @ W1ᵀ (4×3) + b1 (3)
 v2 (5×3) = relu(v1 (5×3))
 z (5×2) = v2 (5×3) @ W2ᵀ (3×2) + b2 (2)
-v3 (5×2) = log_softmax(z (5×2), axis=1)
-f (1) = nll(v3 (5×2), T (5×2))
+f (1) = cross_entropy(z (5×2), T (5×2))
 backward
 δf (1) = 1
-δv3 (5×2) = −δf (1) · T (5×2) / n
-δz (5×2) = δv3 (5×2) − softmax(z) (5×2) ⊙ Σ δv3 (5×2)
+δz (5×2) = (softmax(z) (5×2) ⊙ Σ T (5×2) − T (5×2)) · δf (1) / n
 ∇W2 (2×3) = δzᵀ (2×5) @ v2 (5×3)
 ∇b2 (2) = Σ δz (5×2)
 δv1 (5×3) = (δz (5×2) @ W2 (2×3)) ⊙ relu′(v1) (5×3)
@@ -364,6 +362,7 @@ SLOPES = {
     "tanh": lambda x: 1 - np.tanh(x) ** 2,
     "relu": lambda x: (x > 0) * 1.0,
     "softmax": lambda x: np.exp(x) / np.exp(x).sum(axis=-1, keepdims=True),
+    "log_softmax": lambda x: x - np.log(np.exp(x).sum(axis=-1, keepdims=True)),
 }
 
 
@@ -379,17 +378,16 @@ def number_of(block, known):
     return np.reshape(data, block.sides)
 
 
-def value_of(parts, known, sides):
+def value_of(parts, known, sides, **env):
     """What the right side of an equation comes to, summed down to what stands on the left."""
-    summed = parts[0] == "Σ "
-    env, code = {}, ""
+    summed, code = parts[0] == "Σ ", ""
     for k, part in enumerate(parts[summed:]):
         if isinstance(part, Block):
             env[f"x{k}"] = number_of(part, known)
             code += f"x{k}"
         else:
-            code += {" ⊙ ": " * ", " · ": " * ", "−": "-"}.get(part, part)
-    got = eval(code, env)
+            code += part.translate(str.maketrans("⊙·−", "**-"))
+    got = eval(re.sub(r"Σ (\w+)", r"\1.sum(axis=-1, keepdims=True)", code), env)
     if summed:
         assert np.shape(got) != sides
         while np.ndim(got) > len(sides):
@@ -459,7 +457,8 @@ def each_row():
         "softmax": a.softmax(axis=0),
         "log_softmax": a.log_softmax(axis=1),
         "logsumexp": a.logsumexp(axis=1),
-        "nll": mg.nn.cross_entropy(a, [0, 1], reduction="none"),
+        "nll": mg.nn.nll_loss(a.log_softmax(), [0, 1], reduction="none"),
+        "cross_entropy": mg.nn.cross_entropy(a, [0, 1], reduction="none"),
         **{row: getattr(a, row)(axis=0) for row in ("sum", "mean", "max", "min", "prod")},
     }
     for row in TABLE.values():
@@ -494,16 +493,34 @@ def test_every_operation(f):
     assert shapes(f).pipe("svg").startswith(b"<?xml")
 
 
-@pytest.mark.parametrize(
-    ("reduction", "line"),
-    [
-        ("mean", "δv1 (2×3) = −δf (1) · v2 (2×3) / n"),
-        ("sum", "δv1 (2×3) = −δf (1) · v2 (2×3)"),
-        ("none", "δv1 (2×3) = −δf (2) ⊙ v2 (2×3)"),
-    ],
-)
-def test_the_ways_to_reduce_a_loss(reduction, line):
-    assert line in lines(mg.nn.cross_entropy(leaf("a", 2, 3), [0, 1], reduction=reduction))
+A, T = leaf("a", 2, 3), leaf("t", 2, 3)
+LOSSES = {
+    "nll": (lambda how: mg.nn.nll_loss(A.log_softmax(), [0, 1], how), ["δv1 (2×3) = −δf ({0}) {1} v2 (2×3){2}"]),
+    "cross_entropy of labels": (
+        lambda how: mg.nn.cross_entropy(A, [0, 1], how),
+        ["∇a (2×3) = (softmax(a) (2×3) − v1 (2×3)) {1} δf ({0}){2}"],
+    ),
+    "cross_entropy of probabilities": (
+        lambda how: mg.nn.cross_entropy(A, T, how),
+        [
+            "∇a (2×3) = (softmax(a) (2×3) ⊙ Σ t (2×3) − t (2×3)) {1} δf ({0}){2}",
+            "∇t (2×3) = −δf ({0}) {1} log_softmax(a) (2×3){2}",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("how", ["mean", "sum", "none"])
+@pytest.mark.parametrize(("loss", "want"), LOSSES.values(), ids=LOSSES)
+def test_the_ways_to_reduce_a_loss(loss, want, how):
+    f = loss(how)
+    equations, known = passes(f)
+    found = {str(line): line for line in equations.backward}
+    assert "\n".join(found) in shapes(f).text
+    for template in want:
+        line = found[template.format(*((2, "⊙") if how == "none" else (1, "·")), " / n" * (how == "mean"))]
+        got = value_of(line.right, known, line.left.sides, n=2)
+        np.testing.assert_allclose(got, number_of(line.left, known), rtol=1e-12)
 
 
 # ---- the picture
@@ -588,7 +605,9 @@ def test_every_length_can_be_read_and_longer_is_never_shorter(some):
         assert scale(max(longer)) / scale(min(longer)) == pytest.approx(max(longer) / min(longer))
 
 
-@pytest.mark.parametrize("f", [layer(32), two_layers(), classifier(), recurrent(3), EACH["concatenate"], EACH["nll"]])
+@pytest.mark.parametrize(
+    "f", [layer(32), two_layers(), classifier(), recurrent(3), *map(EACH.get, ("concatenate", "nll", "cross_entropy"))]
+)
 def test_nothing_is_drawn_over_something_else(f):
     placed = []
     for label, x, y, wide, high, fill, size in boxes(shapes(f)):
@@ -597,6 +616,14 @@ def test_nothing_is_drawn_over_something_else(f):
         placed.append((label, x - wide / 2, x + wide / 2, y - high / 2, y + high / 2))
     for (one, a, b, c, d), (other, e, f, g, h) in combinations(placed, 2):
         assert b <= e + 0.1 or f <= a + 0.1 or d <= g + 0.1 or h <= c + 0.1, f"{one} and {other}"
+
+
+def test_a_sign_behind_a_bracket_stands_apart():
+    for how, sign in (("sum", "·"), ("none", "⊙")):
+        at = {label: (x, y) for label, x, y, *_ in boxes(shapes(LOSSES["cross_entropy of labels"][0](how)))}
+        assert at[sign][1] == at[")"][1]
+        room = (_width(")", BRACKET) + _width(sign, _type(sign))) / 2
+        assert at[sign][0] - at[")"][0] == pytest.approx(room + GAP, abs=0.1)
 
 
 def test_signs_stand_below_each_other():

@@ -113,22 +113,19 @@ v1: [1, 1] = ∂f/∂v2, repeated""",
 x = (20, 8): -3 … 3
 w = (8, 3): all 0
 v1 = x @ w = (20, 3): all 0
-v2 = log_softmax(v1, axis=1) = (20, 3): all -1.099
-v3 = (20, 3): 0 … 1
-f = nll(v2, v3) = 1.09861""",
+v2 = (20, 3): 0 … 1
+f = cross_entropy(v1, v2) = 1.09861""",
         """\
-∂f/∂v2 = −∂f/∂f · v3 / 20 = (20, 3): -0.05 … -0
-∂f/∂v1 = ∂f/∂v2 − softmax(v1) ⊙ Σ ∂f/∂v2 = (20, 3): -0.03333 … 0.01667
+∂f/∂v1 = (softmax(v1) − v2) · ∂f/∂f / 20 = (20, 3): -0.03333 … 0.01667
 ∂f/∂w = xᵀ ∂f/∂v1 = (8, 3): -0.1 … 0.1""",
         """\
-node  primal                                 value  adjoint                                                value
-────  ───────────────────────  ───────────────────  ───────────────────────────────  ───────────────────────────
-x                                  (20, 8): -3 … 3                                                             –
-w                                    (8, 3): all 0  xᵀ ∂f/∂v1                                 (8, 3): -0.1 … 0.1
-v1    x @ w                         (20, 3): all 0  ∂f/∂v2 − softmax(v1) ⊙ Σ ∂f/∂v2  (20, 3): -0.03333 … 0.01667
-v2    log_softmax(v1, axis=1)  (20, 3): all -1.099  −∂f/∂f · v3 / 20                         (20, 3): -0.05 … -0
-v3                                  (20, 3): 0 … 1                                                             –
-f     nll(v2, v3)                          1.09861                                                             1""",
+node  primal                           value  adjoint                                                value
+────  ─────────────────────  ───────────────  ───────────────────────────────  ───────────────────────────
+x                            (20, 8): -3 … 3                                                             –
+w                              (8, 3): all 0  xᵀ ∂f/∂v1                                 (8, 3): -0.1 … 0.1
+v1    x @ w                   (20, 3): all 0  (softmax(v1) − v2) · ∂f/∂f / 20  (20, 3): -0.03333 … 0.01667
+v2                            (20, 3): 0 … 1                                                             –
+f     cross_entropy(v1, v2)          1.09861                                                             1""",
     ),
 }  # fmt: skip
 
@@ -172,6 +169,13 @@ LINES = [  # a result, its last forward step, the first backward step of its sum
      "∂f/∂A, part 1 of 2: ∂f/∂v1 A = [[4, 6], [4, 6]]"),
     (A @ np.ones((3, 2, 1)), "f = A @ v1 = [[1, 2], [3, 4]] @ [[[1], [1]], [[1], [1]], [[1], [1]]]"
      " = [[[3], [7]], [[3], [7]], [[3], [7]]]", "∂f/∂A = Σ ∂f/∂v2 v1ᵀ = [[3, 3], [3, 3]]"),
+    (mg.nn.nll_loss(A, [0, 1]), "f = nll(A, v1) = nll([[1, 2], [3, 4]], [[1, 0], [0, 1]]) = -2.5",
+     "∂f/∂A = −∂f/∂f · v1 / 2 = [[-0.5, -0], [-0, -0.5]]"),
+    (mg.nn.nll_loss(mg.log_softmax(A), [0, 1], "none"), "f = nll(v1, v2) = nll([[-1.313, -0.3133], [-1.313, -0.3133]], "
+     "[[1, 0], [0, 1]]) = [1.313, 0.3133]", "∂f/∂v1 = −∂f/∂v3 ⊙ v2 = [[-1, -0], [-0, -1]]"),
+    (mg.nn.cross_entropy(A, [[1.0, 1.0], [0.5, 0.0]]),
+     "f = cross_entropy(A, v1) = cross_entropy([[1, 2], [3, 4]], [[1, 1], [0.5, 0]]) = 1.14158",
+     "∂f/∂A = (softmax(A) ⊙ Σ v1 − v1) · ∂f/∂f / 2 = [[-0.2311, 0.2311], [-0.1828, 0.1828]]"),
     (A * np.ones((7, 2, 2)), "f = A * v1 = (7, 2, 2): 1 … 4", "∂f/∂A = Σ (∂f/∂v2 ⊙ ∂v2/∂A) = [[7, 7], [7, 7]]"),
     (X[:0], "f = x[:0] = [1, -1][:0] = []", "∂f/∂x = ∂f/∂v1 at its place, else 0 = [0, 0]"),
     (A[:0], "f = A[:0] = [[1, 2], [3, 4]][:0] = (0, 2)", "∂f/∂A = ∂f/∂v1 at its place, else 0 = [[0, 0], [0, 0]]"),
@@ -201,6 +205,12 @@ def test_a_leaf_that_was_asked_for_a_gradient_later():
     x.requires_grad = True
     same_as_backward(f)
     assert text(mg.backward_steps(f)).splitlines()[-1].startswith("∂f/∂x = ∂f/∂v1 ⊙ ∂v1/∂x = ")
+
+
+def test_a_value_from_a_tensor_without_a_gradient_sends_none():
+    steps = list(mg.backward_steps(Tensor([1.0, 2.0], name="x").unbind()[0] * Value(2.0, "v")))
+    assert text(steps) == "∂f/∂v1 = ∂f/∂f · ∂f/∂v1 = 1 · 2 = 2\n∂f/∂v = ∂f/∂f · ∂f/∂v = 1 · 1 = 1"
+    assert len(steps) == 1
 
 
 def test_names_that_are_no_words():

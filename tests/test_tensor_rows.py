@@ -23,7 +23,7 @@ from microgad import Tensor, Value, nn, primitives
 from microgad.errors import DomainError, ShapeError, spell
 from microgad.node import Node
 from microgad.primitive import Primitive
-from microgad.structural import ROWS, Each
+from microgad.structural import ROWS, Each, dtype
 
 TABLE = {row.name: row for row in vars(primitives).values() if isinstance(row, Primitive)}  # no rows of a user's own
 EPS = 2.0**-52
@@ -39,6 +39,7 @@ class Case:
     params: Mapping[str, Any] = field(default_factory=dict)
     positive: tuple[bool, ...] = ()  # which operands have to be above 0
     given: tuple[Any, ...] = ()  # the operands, where they are not drawn
+    still: tuple[Any, ...] = ()  # operands behind the others that nothing is differentiated by
     rtol: float = 1e-11
 
     @cached_property
@@ -51,6 +52,7 @@ class Case:
         return np.random.default_rng([zlib.crc32(self.id.encode()), *seed])
 
     def __call__(self, *operands: Any) -> Any:
+        operands += tuple(np.asarray(x, dtype(operands[0])) for x in self.still)
         return self.row.given(**self.params)(*operands) if self.params else self.row(*operands)
 
     @cached_property
@@ -226,6 +228,15 @@ def _nll(logp: Any, target: Any, reduction: str) -> Any:
     return each if reduction == "none" else each.sum() / (max(each.size, 1) if reduction == "mean" else 1)
 
 
+def _cross_entropy(z: Any, target: Any, reduction: str, hard: bool) -> Any:
+    return _nll(np.log(_softmax(z, -1)), target, reduction)
+
+
+def _labels(*of: int) -> np.ndarray:
+    """For each example one class, that of its place."""
+    return np.eye(of[-1])[np.arange(math.prod(of[:-1])) % of[-1]].reshape(of)
+
+
 REDUCED: dict[str, Callable[..., Any]] = {
     "sum": lambda x, axis, keepdims: x.sum(axis, keepdims=keepdims),
     "mean": lambda x, axis, keepdims: (
@@ -315,6 +326,7 @@ MATMUL = [
     ((0, 2, 3), (3,)),
     ((2, 3), (3, 0)),
 ]
+LOGITS, WAYS = [(3,), (1,), (2, 3), (2, 1, 3), (0, 3)], ("mean", "sum", "none")
 JOINED = [  # shapes, axis
     (((2,),), 0),
     (((2,), (3,)), 0),
@@ -452,15 +464,25 @@ STRUCTURAL: dict[str, list[Case]] = {
         *(((x, (2, 3), (2,)), {}) for x in [(3,), (4, 3), (1, 3), (2, 2, 3), (2, 1, 2, 3), (0, 3), (2, 0, 3)]),
         (((2, 0), (3, 0), (3,)), {}),
     ),
-    "nll": _cases(
-        "nll",
-        _nll,
-        *(
-            ((shape, shape), {"reduction": reduction})
-            for shape in [(3,), (1,), (2, 3), (2, 1, 3), (0, 3)]
-            for reduction in ("mean", "sum", "none")
+    "nll": _cases("nll", _nll, *(((of, of), {"reduction": way}) for of in LOGITS for way in WAYS)),
+    "cross_entropy": [
+        *_cases(
+            "cross_entropy",
+            _cross_entropy,
+            *(((of, of), {"reduction": way, "hard": False}) for of in LOGITS for way in WAYS),
         ),
-    ),
+        *(
+            case
+            for of in LOGITS
+            for way in WAYS
+            for case in _cases(
+                "cross_entropy",
+                lambda z, reduction, hard: _cross_entropy(z, _labels(*z.shape), reduction, hard),
+                ((of,), {"reduction": way, "hard": True}),
+                still=(_labels(*of),),
+            )
+        ),
+    ],
     **{
         name: _cases(
             name,
@@ -997,6 +1019,8 @@ def test_large_logits(size):
         (lambda z: mg.logsumexp(z, 1).sum(), [far, even]),
         (lambda z: mg.log_softmax(z)[:, 0].sum(), [[0.0, 0.0, 0.0], [2 / 3, -1 / 3, -1 / 3]]),
         (lambda z: nn.cross_entropy(z, [1, 0], "sum"), [[1.0, -1.0, 0.0], [-2 / 3, 1 / 3, 1 / 3]]),
+        (lambda z: in_one_row(z, 2 * np.eye(3)[[1, 0]], "sum"), [[2.0, -2.0, 0.0], [-4 / 3, 2 / 3, 2 / 3]]),
+        (lambda z: in_two_rows(z, np.eye(3)[[1, 0]], "sum"), [[1.0, -1.0, 0.0], [-2 / 3, 1 / 3, 1 / 3]]),
         (lambda z: mg.softmax(z)[:, 0].sum(), [[0.0, 0.0, 0.0], [2 / 9, -1 / 9, -1 / 9]]),
     ]:
         z = Tensor(logits, requires_grad=True)
@@ -1006,15 +1030,72 @@ def test_large_logits(size):
         np.testing.assert_allclose(moved, np.zeros((2, 3)), atol=1e-15)
 
 
-def test_a_class_that_is_ruled_out():
+def in_two_rows(z: Any, target: Any, reduction: str = "mean") -> Any:
+    """What `cross_entropy` is in one."""
+    return ROWS["nll"].given(reduction=reduction)(mg.log_softmax(z), target)
+
+
+def in_one_row(z: Any, target: Any, reduction: str = "mean") -> Any:
+    return ROWS["cross_entropy"].given(reduction=reduction, hard=False)(z, target)
+
+
+@pytest.mark.parametrize("loss", [lambda z, t, way: nn.cross_entropy(z, [2], way), in_one_row, in_two_rows])
+def test_a_class_that_is_ruled_out(loss):
     """A logit of minus infinity: probability 0 and no gradient, and no nan where the target there is 0."""
     z = Tensor([[0.0, -math.inf, math.log(3.0)]], requires_grad=True)
+    target = np.array([[0.0, 0.0, 1.0]])
     for reduction, seed in (("mean", 1.0), ("sum", 1.0), ("none", [1.0])):
-        loss, z.grad = nn.cross_entropy(z, [2], reduction), None
-        loss.backward(np.array(seed))
-        np.testing.assert_allclose(loss.data, math.log(4 / 3) * np.array(seed), rtol=4 * EPS)
+        found, z.grad = loss(z, target, reduction), None
+        found.backward(np.array(seed))
+        np.testing.assert_allclose(found.data, math.log(4 / 3) * np.array(seed), rtol=4 * EPS)
         np.testing.assert_allclose(z.grad, [[0.25, 0.0, -0.25]], rtol=4 * EPS)
+        times = mg.hvp(lambda z, way=reduction: loss(z, target, way).sum(), (z.data,), (np.array([[1.0, 5.0, 0.0]]),))
+        np.testing.assert_allclose(times, [[0.1875, 0.0, -0.1875]], rtol=4 * EPS)
     np.testing.assert_allclose(mg.softmax(z).data, [[0.25, 0.0, 0.75]], rtol=4 * EPS)
+
+
+@pytest.mark.parametrize("reduction", WAYS)
+@pytest.mark.parametrize("of", LOGITS)
+def test_one_row_and_two_rows_are_one_function(of, reduction):
+    """`cross_entropy`, and `nll` of `log_softmax`: the same bits, and derivatives by both operands to order 3."""
+    random = np.random.default_rng(len(of))
+    point, *ways = (tuple(random.normal(size=of) for _ in range(2)) for _ in range(3))
+    one, two = (lambda z, t, f=f: (f(z, t, reduction) * 1.5).sum() for f in (in_one_row, in_two_rows))
+    np.testing.assert_array_equal(in_one_row(*point, reduction), in_two_rows(*point, reduction))
+    for way in ways:
+        for a, b in zip(mg.grad(one, (0, 1))(*point), mg.grad(two, (0, 1))(*point), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-15)
+        for a, b in zip(mg.hvp(one, point, way), mg.hvp(two, point, way), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+        one, two = (lambda *xs, f=f, way=way: mg.jvp(f, xs, way)[1] for f in (one, two))
+
+
+@pytest.mark.parametrize("reduction", WAYS)
+@pytest.mark.parametrize("of", LOGITS)
+def test_labels_leave_nothing_out(of, reduction):
+    """Where targets add up to 1, `hard` changes nothing."""
+    random = np.random.default_rng(len(of))
+    z, way, target = random.normal(size=of), random.normal(size=of), _labels(*of)
+    hard, soft = (ROWS["cross_entropy"].given(reduction=reduction, hard=hard) for hard in (True, False))
+    for f in (
+        lambda row: row(z, target),
+        lambda row: mg.grad(lambda z: row(z, target).sum())(z),
+        lambda row: mg.grad(lambda t: row(z, t).sum())(target),
+        lambda row: mg.jvp(lambda z: row(z, target), (z,), (way,))[1],
+        lambda row: mg.jvp(lambda t: row(z, t), (target,), (way,))[1],
+        lambda row: mg.hvp(lambda z: row(z, target).sum(), z, way),
+    ):
+        np.testing.assert_array_equal(f(hard), f(soft))
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_logits_that_are_no_numbers(hard):
+    """They spoil their own example, and nothing else."""
+    z = Tensor([[0.0, math.nan], [0.0, 0.0]], requires_grad=True)
+    losses = ROWS["cross_entropy"].given(reduction="none", hard=hard)(z, np.eye(2))
+    losses.backward(np.ones(2))
+    np.testing.assert_allclose(losses.data, [math.nan, math.log(2.0)], rtol=EPS)
+    np.testing.assert_array_equal(z.grad, [[math.nan, math.nan], [0.5, -0.5]])
 
 
 def test_logsumexp_of_nothing_and_of_minus_infinity():
@@ -1053,7 +1134,8 @@ def balanced(latex: str) -> bool:
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.row.vjp or case.shapes[0] == ()], ids=attrgetter("id"))
 def test_what_a_drawing_says_of_it(case):
-    row, n = case.row.given(**case.params) if case.params else case.row, len(case.shapes)
+    row = case.row.given(**case.params) if case.params else case.row
+    n = len(case.shapes) + len(case.still)
     several = isinstance(row.vjp, Each)  # one text for all of the operands
     assert row.label.strip()
     assert fields(row.text) == fields(row.latex) == [""] * (1 if several else n)
@@ -1063,8 +1145,8 @@ def test_what_a_drawing_says_of_it(case):
         assert all(name in template.format(*filled) for name in names)
     assert balanced(row.latex.format(*filled))
 
-    nodes = [Tensor(x, name=name) for x, name in zip(case.operands(), names, strict=True)]
-    out = case(*nodes)
+    nodes = [Tensor(x, name=name) for x, name in zip((*case.operands(), *case.still), names, strict=True)]
+    out = row(*nodes)
     assert out.op == row.label
     assert out.inputs == tuple(nodes)
     assert spell(out) == row.text.format(*filled)

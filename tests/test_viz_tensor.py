@@ -204,7 +204,11 @@ def edges_of_each_row():
         "softmax": (x.softmax(), ["Y ⊙ (G − Σ G ⊙ Y)"]),
         "log_softmax": (x.log_softmax(), ["G − softmax(X) ⊙ Σ G"]),
         "logsumexp": (x.logsumexp(), ["G ⊙ softmax(X)"]),
-        "nll": (mg.nn.cross_entropy(x, y).prim(x, y), ["−G · W / n", "−G · X / n"]),
+        "nll": (ROWS["nll"].given(reduction="mean")(x, y), ["−G · W / n", "−G · X / n"]),
+        "cross_entropy": (
+            ROWS["cross_entropy"].given(reduction="mean", hard=True)(x, y),
+            ["(softmax(X) − W) · G / n", "−G · log_softmax(X) / n"],
+        ),
     }
 
 

@@ -16,15 +16,17 @@ from microgad.node import Node
 from microgad.order import dependents, topological_order
 from microgad.primitives import add, maximum, minimum, mul
 
+from .frames import Frame, frames
 from .render import Drawing
 from .text import Said, axis, gradients, links, measures, said, sentence, tree
-from .theme import THEMES
+from .theme import THEMES, Theme
 
 FONT = "DejaVu Sans,Verdana,sans-serif"  # the first comes with microgad, the second is as wide
 COMMUTATIVE = (add, mul, maximum, minimum)
 # For other rows, by rankdir: where the first of two or three operands arrives, a third in the middle, and the last,
 # whatever the layout does with their boxes.
 SIDES = {"LR": ("nw", "w", "sw"), "RL": ("ne", "e", "se"), "TB": ("nw", "n", "ne"), "BT": ("sw", "s", "se")}
+SPARE = 60  # empty columns behind an array: of the width that a long name takes all columns get the same share
 REACH = 500  # from here on straight edges and a layout in a hurry: in seconds what would take minutes
 LIMIT = 1000  # nodes; a picture of more cannot be read, and its layout takes many seconds
 
@@ -45,6 +47,8 @@ def draw(
     what comes out, it is what flows back along that edge. Of a Tensor the box shows the shape as well, the
     dtype unless it is float64, and the numbers: up to 12, or else the smallest and the largest. An edge into an
     operation on whole arrays says what flows back, such as ``G Wᵀ``, where G is the gradient of what comes out.
+    A dashed frame is a call of a module, with its dotted path and its class, such as ``layers.0  Linear``, around what
+    was computed in it and the parameters that are used nowhere else; a single operation without any has none.
 
     Parameters
     ----------
@@ -98,10 +102,13 @@ def draw(
     source = None if highlight is None else find(order, highlight)
     drawing = Drawing(format=format)
     _attributes(drawing, rankdir, theme)
-    _contents(drawing, f, order, names, adjoint, rankdir, theme, source)
+    found, placed = frames(order)
+    _contents(drawing, f, order, names, adjoint, rankdir, theme, source, found, placed)
     if _reach(order) > REACH:
         drawing.attr("graph", splines="line", searchsize="5", nslimit="0.1", nslimit1="0.1")
     drawing.alt = sentence(f, order, names, adjoint)
+    if found:
+        drawing.alt += f" Modules: {', '.join(frame.title for frame in found)}."
     if source is not None:
         called = all_names(order)
         drawing.alt += f" Marked: every path from {called[source]} to {called[f]}."
@@ -191,16 +198,21 @@ def _contents(
     rankdir: str,
     theme: str,
     source: Node | None,
+    found: list[Frame],
+    placed: dict[Node, Frame],
 ) -> None:
     colors = THEMES[theme]
     marked = set() if source is None else dependents(order, [source])
     thick = {"color": colors.path, "penwidth": "3"}
     ids = {node: f"v{i}" for i, node in enumerate(order)}
+    clusters = {frame: _cluster(f"cluster_{i}", frame, colors) for i, frame in enumerate(found)}
+    titles = {x: name for x, name in names.items() if x not in placed or not placed[x].says(x, name)}
     for node, id in ids.items():
+        here = clusters[placed[node]] if node in placed else drawing
         role = "result" if node is root else "leaf" if node.prim is None else "interior"
-        drawing.node(
+        here.node(
             id,
-            label=_label(node, root, names, adjoint),
+            label=_label(node, root, titles, adjoint),
             shape="box",
             style="filled,rounded" if role == "leaf" else "filled",
             fillcolor=getattr(colors, role),
@@ -213,7 +225,7 @@ def _contents(
         operation = f"{id}o"
         on_path = thick if node in marked and node is not source else {}
         shape = "circle" if len(node.op) < 3 else "ellipse"
-        drawing.node(
+        here.node(
             operation,
             label=_operation(node),
             shape=shape,
@@ -224,16 +236,16 @@ def _contents(
             **on_path,
         )
         drawing.edge(operation, id, **on_path)
-        edges = iter(links(node, names))
+        said_of = iter(links(node, names))
         ordered = len(node.operands) in (2, 3) and node.prim not in COMMUTATIVE
         sides = iter(SIDES[rankdir][:: 4 - len(node.operands)] if ordered else "_" * len(node.operands))
         for i, x in enumerate(node.operands):
             head = {"headport": next(sides)}
             if isinstance(x, Node):
                 head |= on_path if x in marked else {}
-                drawing.edge(ids[x], operation, label=_edge(next(edges)), **head)
+                drawing.edge(ids[x], operation, label=_edge(next(said_of)), **head)
             else:
-                drawing.node(
+                here.node(
                     f"{operation}{i}",
                     label=number(x),
                     shape="plaintext",
@@ -243,6 +255,18 @@ def _contents(
                     margin="0.05",
                 )
                 drawing.edge(f"{operation}{i}", operation, **head)
+    # Behind the edges, the last one first: so dot begins with the first one at the top.
+    for frame in sorted(reversed(found), key=lambda frame: -frame.depth):  # and what stands inside has to be finished
+        (drawing if frame.around is None else clusters[frame.around]).subgraph(clusters[frame])
+
+
+def _cluster(name: str, frame: Frame, colors: Theme) -> Drawing:
+    """A frame without contents, with its title at the upper left."""
+    cluster = Drawing(name=name)
+    title = {"label": f"<{escaped(frame.title)}>", "labeljust": "l"}
+    text = {"fontname": FONT, "fontcolor": colors.text, "fontsize": "13"}
+    cluster.attr(**title, **text, style="rounded,dashed", color=colors.line, margin="12")
+    return cluster
 
 
 def _label(node: Node, root: Node, names: dict[Node, str], adjoint: dict[Node, Any] | None) -> str:
@@ -267,7 +291,8 @@ def _table(heads: list[str], lines: list[Said]) -> str:
     """Lines of HTML and of what is said, as a table; arrays that are written out share its columns."""
     blocks = [_matrices(line) for line in lines]
     numbers = max((len(block[0][0]) for block in blocks if block), default=0)
-    width = f' colspan="{numbers + 3}"' if numbers else ""
+    spare = SPARE if heads else 0
+    width = f' colspan="{numbers + 3 + spare}"' if numbers else ""
     gap = '<td colspan="{}" height="4" cellpadding="0"></td>'
     rows = [f'<td align="left"{width}>{head}</td>' for head in heads]
     for line, block in zip(lines, blocks, strict=True):
@@ -282,7 +307,7 @@ def _table(heads: list[str], lines: list[Said]) -> str:
             cells[0] = bracket.format("L") + cells[0] + bracket.format("R")
             inside += [gap.format(numbers + 2), *cells] if inside else cells
         inside[0] = f'<td align="left" rowspan="{len(inside)}">{line[0]} </td>{inside[0]}'
-        rows += [gap.format(numbers + 3), *inside] if rows else inside
+        rows += [gap.format(numbers + 3 + spare), *inside] if rows else inside
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f'<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{body}</table>'
 

@@ -29,6 +29,7 @@ THIN, SHORT, LONG, UNIT = 22.0, 34.0, 130.0, 26.0
 NAME, SMALL, SIGN, HEAD, BRACKET = 15, 11, 18, 17, 28  # sizes of type
 GAP, BETWEEN, BEHIND = 6.0, 14.0, 5.0
 SIGNS = {"@": "·", "-": "−"}  # where a picture has a better one than the text
+TIMES = ("·", "⊙")
 # How wide letters of DejaVu Sans are, where it is not about 0.65 of their size.
 EMS = {
     c: em
@@ -235,8 +236,10 @@ class _Page:
         x = left
         for part in (line.sign, *line.right) if line.right else ():
             x += GAP
-            for piece in [part] if isinstance(part, Block) else _pieces(part):
+            pieces: Sequence[Part] = [part] if isinstance(part, Block) else _pieces(part)
+            for k, piece in enumerate(pieces):
                 wide = self._room(piece)
+                x += GAP if k and piece in TIMES else 0.0
                 if isinstance(piece, Block):
                     self._block(piece, x + wide / 2, self.y)
                 else:
