@@ -1110,11 +1110,10 @@ def test_functions_are_what_the_layers_compute():
 @pytest.mark.parametrize("order", [1, 2])
 def test_gradients_of_layers_against_differences(order):
     rng = np.random.default_rng(4)
-    norm = nn.BatchNorm1d(3, track_running_stats=False)
     for f, shape in (
-        (lambda x: functional.batch_norm(x, training=True), (4, 3)),
-        (lambda x: functional.batch_norm(x, training=True), (3, 2, 2)),
-        (lambda x: functional.layer_norm(x, (2, 3)), (2, 2, 3)),
+        (lambda x: functional.batch_norm(x, training=True), (3, 2)),
+        (lambda x: functional.batch_norm(x, training=True), (2, 1, 3)),
+        (lambda x: functional.layer_norm(x, (1, 3)), (2, 1, 3)),
         (lambda x: nn.Residual(nn.Tanh(), scale=0.5)(x), (3,)),
         (lambda x: nn.prelu(x, 0.3), (3,)),
         (lambda x: nn.softplus(x, 2.0), (3,)),
@@ -1128,4 +1127,3 @@ def test_gradients_of_layers_against_differences(order):
         (np.ones(3), np.zeros(3)),
         order=order,
     )
-    assert norm(x).shape == x.shape
