@@ -421,7 +421,7 @@ def _repeated(what: str, weight: Any, x: Any) -> Any:
     pairs = zip(reversed(found.shape), reversed(of), strict=False)
     if found.ndim > len(of) or any(n not in (1, m) for n, m in pairs):
         raise ShapeError(f"{what}, of shape {found.shape}, does not broadcast to {of}, the shape of the input")
-    return found if found.ndim else float(found)
+    return found
 
 
 def cross_entropy(

@@ -11,6 +11,7 @@ import numpy as np
 
 from microgad.array_functions import array_of
 from microgad.errors import InputError, MicrogadError, StateDictError, shown
+from microgad.naming import literal
 from microgad.node import Node
 from microgad.primitive import ranks
 from microgad.scopes import enter
@@ -487,10 +488,7 @@ class Module(metaclass=_Named):
                     problems.append(f"shape: {name} is {found.shape}, and the model's is {np.shape(data)}")
                 new.append((found, x, module, at))
         if problems:
-            raise StateDictError(
-                f"the state does not fit this {type(self).__name__}, and nothing was loaded:\n  "
-                + "\n  ".join(problems)
-            )
+            raise misfit(self, problems)
         for found, x, module, at in new:
             if isinstance(x, np.ndarray):
                 x[...] = found
@@ -553,7 +551,29 @@ def numbers_of(x: Any, name: str, dtype: Any) -> Any:
     if hasattr(x, "detach") and hasattr(x, "cpu"):  # PyTorch's
         x = x.detach().cpu()
         x = (x if x.is_complex() else x.double()).numpy()
-    return array_of(name, x, dtype if dtype.kind == "f" else np.float64)
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):  # of float64 in float32
+            return array_of(name, x, dtype)
+    if getattr(x, "dtype", None) == dtype:
+        return x  # to the last of its bits, which float64 may not have
+    found = array_of(name, x)
+    if not (found == np.floor(found)).all():
+        raise InputError(f"{name} is of whole numbers, not {shown(x)}")
+    return found
+
+
+def misfit(what: Any, problems: list[str]) -> StateDictError:
+    """The error of a saved state, with everything in it that does not fit; of very many things the first 100.
+
+    Examples
+    --------
+    >>> print(misfit(Parameter([1.0]), ["missing: bias"]))
+    the state does not fit this Tensor, and nothing was loaded:
+      missing: bias
+    """
+    more = [f"and {len(problems) - 100:,} more"] if len(problems) > 100 else []
+    lines = "\n  ".join([*map(literal, problems[:100]), *more])
+    return StateDictError(f"the state does not fit this {type(what).__name__}, and nothing was loaded:\n  {lines}")
 
 
 def _parts(out: Any) -> Iterator[Any]:

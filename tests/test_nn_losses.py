@@ -519,6 +519,10 @@ def test_each_step_is_a_node(name):
 
     x, t = np.ones((2, 3)), good_target(name, (2, 3))
     assert ops(ALL[name](leaf(x), t)) == NODES[name]
+    if name in OF_NUMBERS:
+        z = leaf(x)
+        error = next(node for node in topological_order(ALL[name](z, t)) if node.prim is not None)
+        assert error.operands[0] is z  # input - target
     if name in ELEMENTWISE:
         assert ops(ALL[name](Value(0.5), float(t[0, 0]))) == NODES[name][:-1]
         assert ops(ALL[name](leaf(x), t, "none")) == NODES[name][:-1]
