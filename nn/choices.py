@@ -59,7 +59,7 @@ def real(
     0.5
     """
     try:
-        if isinstance(x, (str, bytes, bool, np.bool_)):
+        if isinstance(x, (str, bytes, bool, np.bool_, complex, np.complexfloating)):
             raise TypeError
         found = float(x)
     except (TypeError, ValueError, OverflowError):

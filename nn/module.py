@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABCMeta
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from reprlib import recursive_repr
 from typing import Any, NamedTuple
@@ -64,6 +65,11 @@ class Loaded(NamedTuple):
 
 
 class _Named(ABCMeta):  # so that a module may be abstract as well
+    @property
+    def __signature__(cls) -> inspect.Signature:  # for help and tooltips, which would show that of __call__ below
+        own = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return own.replace(parameters=list(own.parameters.values())[1:], return_annotation=own.empty)
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         module = super().__call__(*args, **kwargs)
         module._rename()

@@ -84,8 +84,8 @@ class History(dict[str, list[float]]):
     def __repr__(self) -> str:
         if not self.epochs:
             return "History(0 epochs)"
-        best = self.best_epoch
-        return f"History({self.epochs} epochs, best {best}: {_said({k: x[best - 1] for k, x in self.items()})})"
+        best, n = self.best_epoch, self.epochs
+        return f"History({n} epochs, best {best}: {_said({k: x[best - 1] for k, x in self.items() if len(x) == n})})"
 
 
 def fit(
@@ -145,7 +145,8 @@ def fit(
     progress : bool, optional
         Whether a bar is shown, by tqdm. By default in a terminal or notebook if tqdm is installed.
     callback : callable, optional
-        Called after each epoch with its number, from 1, and the history; if it returns True, training stops.
+        Called after each epoch with its number, from 1, and the history, to which it may add lists of its own. If it
+        returns True, training stops.
 
     Returns
     -------

@@ -641,17 +641,23 @@ def test_nesterov_without_momentum_for_a_while(torch):
             twin.check()
 
 
-def test_switches_come_on_later():
-    w = leaf([1.0, 2.0])
-    for made, option in ((optim.RMSprop([w]), "centered"), (optim.Adam([w]), "amsgrad")):
-        for _ in range(4):
-            w.grad = w.data * 2.0
-            made.step()
-            made.param_groups[0][option] = not made.param_groups[0][option]
-        assert np.isfinite(w.data).all()
-        other = type(made)([leaf([1.0, 2.0])])
-        other.load_state_dict(made.state_dict())
-        assert repr(other.state_dict()) == repr(made.state_dict())
+@pytest.mark.parametrize("steps", [1, 4])
+@pytest.mark.parametrize(("name", "option"), [("RMSprop", "centered"), ("Adam", "amsgrad")])
+def test_switches_come_on_later(name, option, steps):
+    x = leaf([1.0, 2.0])
+    optimizer = getattr(optim, name)([x])
+    for _ in range(steps):
+        x.grad = x.data * 2.0
+        optimizer.step()
+        optimizer.param_groups[0][option] = not optimizer.param_groups[0][option]
+    other = getattr(optim, name)([leaf(x.data)])
+    other.load_state_dict(optimizer.state_dict())
+    assert repr(other.state_dict()) == repr(optimizer.state_dict())
+    begin = x.tolist()
+    for made in (optimizer, other):
+        made.param_groups[0]["params"][0].grad = np.ones(2)
+        made.step()
+    assert other.param_groups[0]["params"][0].tolist() == x.tolist() != begin
 
 
 # ---- schedulers

@@ -496,6 +496,7 @@ CALLS = {
     "mg.stack": (mg.stack, lambda: [[tensor(), tensor()], 0]),
     "mg.stack of": (lambda x: mg.stack([Value(1.0), x]), lambda: [2.0]),
     "mg.adjoints": (mg.adjoints, lambda: [tensor().sum()]),
+    "mg.manual_seed": (mg.manual_seed, lambda: [3]),
     "mg.no_grad": (mg.no_grad, lambda: [len]),
     "mg.tree_flatten": (mg.tree_flatten, lambda: [{"a": [1.0, (2.0, None)]}]),
     "mg.tree_leaves": (mg.tree_leaves, lambda: [{"a": [1.0, (2.0, None)]}]),
