@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any
 
+import numpy as np
+
 from .node import Node
 from .order import topological_order
 
@@ -111,12 +113,19 @@ class _Call:
         self.at = (0, 0)  # of the last result: its place in the order, from the end, and how far inside the call is
         self.region: set[Any] = set()
 
+    def was_given(self, leaf: Any) -> bool:
+        """Whether it was called with a leaf, or with the array that has become this one."""
+        if leaf in self.inputs or leaf.needs is not False:
+            return leaf in self.inputs
+        return any(_equal(x, leaf._value) for x in self.scope.inputs if not isinstance(x, Node))
+
 
 def scopes(order: Sequence[Any]) -> dict[Any, tuple[Scope, ...]]:
     """For each node of a graph the calls of modules that it was computed in, the outermost first.
 
     The same call is the same object wherever it stands, whatever it gave; two calls may be equal as text. A leaf, such
-    as a weight, is where all that use it are, but not inside a call that was given it.
+    as a weight, is where all that use it are, but not inside a call that was given it,
+    be it as an array.
 
     Examples
     --------
@@ -150,7 +159,7 @@ def scopes(order: Sequence[Any]) -> dict[Any, tuple[Scope, ...]]:
                 users.setdefault(x, []).append(inside.get(node, ()))
     for x, places in users.items():
         together = takewhile(lambda level: all(call is level[0] for call in level), zip(*places, strict=False))
-        inside[x] = tuple(takewhile(lambda call: x not in call.inputs, (level[0] for level in together)))
+        inside[x] = tuple(takewhile(lambda call: not call.was_given(x), (level[0] for level in together)))
     return {node: tuple(call.scope for call in inside.get(node, ())) for node in order}
 
 
@@ -165,6 +174,13 @@ def _nodes(x: Any) -> set[Any]:
             seen.add(id(x))
             waiting += x.values() if isinstance(x, dict) else x
     return found
+
+
+def _equal(x: Any, data: Any) -> bool:
+    try:
+        return np.array_equal(np.asarray(x, data.dtype), data, equal_nan=True)
+    except Exception:  # what a module is called with may be anything
+        return False
 
 
 def _region(call: _Call, given: dict[Any, list[_Call]]) -> set[Any]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABCMeta
 import inspect
+from abc import ABCMeta
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from reprlib import recursive_repr
 from typing import Any, NamedTuple
@@ -105,7 +105,7 @@ class Module(metaclass=_Named):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`forward`, whose result remembers that it came from here."""
         out = self.forward(*args, **kwargs)
-        inputs = (*args, *kwargs.values()) if kwargs else args or []  # a thing of its own for each call
+        inputs: Any = (*args, *kwargs.values()) if kwargs else args or []  # a thing of its own for each call
         given = () if self._fresh else _ids(inputs)
         for node in (out,) if type(out) in ranks else _parts(out):
             if node.prim is not None and id(node) not in given:  # else it was only passed on

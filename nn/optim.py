@@ -21,7 +21,7 @@ from microgad.node import Node
 
 from . import lr_scheduler as lr_scheduler
 from .choices import choose, real
-from .module import Module, Parameter, numbers_of, zero_grad
+from .module import Module, Parameter, misfit, numbers_of, zero_grad
 
 BLOCK = 1 << 15  # numbers that a rule works on at a time: with what belongs to them they stay in the cache
 ANY, FORMS = (-math.inf, math.inf), {"pytorch": "pytorch", "lecture": "lecture"}
@@ -427,10 +427,7 @@ class Optimizer:
             groups[i] = new
         problems += [f"parameter {name}: this optimizer has none of that number" for name in entries]
         if problems:
-            raise StateDictError(
-                f"the state does not fit this {type(self).__name__}, and nothing was loaded:\n  "
-                + "\n  ".join(problems)
-            )
+            raise misfit(self, problems)
         for current, new in zip(self.param_groups, groups, strict=True):
             current.update(new)
         for flat, other in loaded:
@@ -459,7 +456,7 @@ class Optimizer:
                     problems.append(f"parameter {name}: {what} is {x.shape}, and should be {of}")
                 elif what in known:
                     flat.remembered(what, known[what])[part] = x.reshape(-1)
-                elif not x >= 0.0 or (what == "step" and x % 1.0):
+                elif not 0.0 <= x < math.inf or (what == "step" and x % 1.0):
                     problems.append(f"parameter {name}: {what} is {x}")
                 else:
                     clock[what] = int(x) if what == "step" else float(x)

@@ -1072,6 +1072,7 @@ UNFIT = [
     (lambda s: s["state"][0].update(exp_avg=["a"] * 4), ["parameter 0: exp_avg: a Tensor holds real numbers"]),
     (lambda s: s["state"][0].update(step=-1), ["parameter 0: step is -1"]),
     (lambda s: s["state"][0].update(step=math.nan), ["parameter 0: step is nan"]),
+    (lambda s: s["state"][0].update(step=math.inf), ["parameter 0: step is inf"]),
     (lambda s: s["state"][0].update(step=1.5), ["parameter 0: step is 1.5"]),
     (lambda s: s["state"][0].update(step="two"), ["parameter 0: step: "]),
     (lambda s: s["state"][0].update(step=[1, 2]), ["parameter 0: step is (2,), and should be ()"]),

@@ -295,22 +295,19 @@ def test_twins_share_nothing():
     assert all(isinstance(p, Value) for p in scalar.parameters())  # a slope too
 
 
-def test_to_convert_draws_no_random_numbers():
-    mg.manual_seed(0)
-    random.seed(0)
-    want = np.random.default_rng(0).random(), random.Random(0).random()
-    tensor = nn.MLP(2, [3, 1])
-    scalar = MLP(2, [3, 1])
-    for convert in (
-        lambda: MLP.from_module(tensor),
-        scalar.to_module,
-        lambda: MLP.from_module(nn.Sequential(nn.ReLU())),
-    ):
+@pytest.mark.parametrize("seed", [None, 0])
+def test_to_convert_draws_no_random_numbers(seed):
+    tensor, scalar = nn.MLP(2, [3, 1]), MLP(2, [3, 1])
+    odd = nn.Sequential(nn.Linear(2, 2), nn.PReLU(3), nn.Linear(2, 1))
+    for convert in (lambda: MLP.from_module(tensor), scalar.to_module, lambda: MLP.from_module(odd)):
         random.seed(0)
-        generator = mg.manual_seed(0)
-        with contextlib.suppress(InputError):
+        if seed is not None:
+            mg.manual_seed(seed)
+        source = randomness.generator()
+        want = copy.deepcopy(source).random(), random.Random(0).random()
+        with contextlib.suppress(ShapeError):
             convert()
-        assert (generator.random(), random.random()) == want
+        assert (source.random(), random.random()) == want
 
 
 def test_slopes_of_single_neurons():

@@ -105,7 +105,9 @@ def draw(
     found, placed = frames(order)
     _contents(drawing, f, order, names, adjoint, rankdir, theme, source, found, placed)
     if _reach(order) > REACH:
-        drawing.attr("graph", splines="line", searchsize="5", nslimit="0.1", nslimit1="0.1")
+        # Of clusters whose ranks are not settled, for which nslimit1 can be the cause, dot makes nothing at all.
+        hurry = {} if found else {"nslimit1": "0.1"}
+        drawing.attr("graph", splines="line", searchsize="5", nslimit="0.1", **hurry)
     drawing.alt = sentence(f, order, names, adjoint)
     if found:
         drawing.alt += f" Modules: {', '.join(frame.title for frame in found)}."
@@ -255,8 +257,9 @@ def _contents(
                     margin="0.05",
                 )
                 drawing.edge(f"{operation}{i}", operation, **head)
-    # Behind the edges, the last one first: so dot begins with the first one at the top.
-    for frame in sorted(reversed(found), key=lambda frame: -frame.depth):  # and what stands inside has to be finished
+    # Behind the edges, so dot begins with the first one at the left, or at the top if that is the last one in the text.
+    side_by_side = found if rankdir in ("TB", "BT") else found[::-1]
+    for frame in sorted(side_by_side, key=lambda frame: -frame.depth):  # what stands inside has to be finished
         (drawing if frame.around is None else clusters[frame.around]).subgraph(clusters[frame])
 
 
