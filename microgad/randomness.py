@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import operator
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -92,3 +94,24 @@ def uniform(low: float, high: float) -> float:
     True
     """
     return float(generator().uniform(low, high)) if _state["seeded"] else random.uniform(low, high)
+
+
+@contextmanager
+def undrawn() -> Iterator[None]:
+    """What is drawn here is replaced at once, and does not count: what is drawn next is what it would have been.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> _ = mg.manual_seed(0)
+    >>> with undrawn():
+    ...     first = generator().random()
+    >>> generator().random() == first
+    True
+    """
+    numbers, kept = generator().bit_generator.state, random.getstate()
+    try:
+        yield
+    finally:
+        generator().bit_generator.state = numbers
+        random.setstate(kept)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from .node import Node
-from .order import topological_order
 
 
 class Scope(str):

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from microgad.errors import InputError, shown
+from microgad.array_functions import array_of
+from microgad.errors import InputError, ShapeError, shown
+from microgad.randomness import undrawn
 
 from .activations import Step
 from .choices import whole
@@ -35,8 +37,11 @@ def dnf_network(function: Callable[..., Any] | Sequence[Any], inputs: int | None
 
     Raises
     ------
+    ShapeError
+        If a truth table has not 2, 4, 8 … rows.
     InputError
-        If a truth table has not 2, 4, 8 … rows, or of a function the number of inputs is not given.
+        If something in it is neither 0 nor 1, of a function the number of inputs is not given, or there are more than
+        16: that would be up to 65,536 neurons.
 
     Examples
     --------
@@ -48,23 +53,28 @@ def dnf_network(function: Callable[..., Any] | Sequence[Any], inputs: int | None
         if inputs is None:
             raise InputError("of a function say how many inputs it has: dnf_network(function, 2)")
         n = whole(inputs, "inputs")
-        rows = [list(row) for row in product((0, 1), repeat=n)]
-        truth = [bool(function(*row)) for row in rows]
+        _bounded(n)
+        truth = array_of("the results of the function", [function(*row) for row in product((0, 1), repeat=n)])
     else:
-        try:
-            truth = [bool(x) for x in function]
-        except TypeError:
-            raise InputError(f"a Boolean function is a callable or a truth table, not {shown(function)}") from None
-        n = len(truth).bit_length() - 1
-        if n < 1 or len(truth) != 1 << n or (inputs is not None and inputs != n):
-            raise InputError(f"the truth table of a Boolean function has 2, 4, 8 … rows, not {len(truth)}")
-        rows = [list(row) for row in product((0, 1), repeat=n)]
-    true = np.array([row for row, on in zip(rows, truth, strict=True) if on], float).reshape(-1, n)
+        truth = array_of("a truth table", function)
+        n = truth.size.bit_length() - 1
+        if truth.ndim != 1 or n < 1 or truth.size != 1 << n or (inputs is not None and inputs != n):
+            raise ShapeError(f"the truth table of a Boolean function has 2, 4, 8 … rows, and this is of {truth.shape}")
+        _bounded(n)
+    if not np.isin(truth, (0.0, 1.0)).all():
+        raise InputError(f"a Boolean function is 0 or 1, not {shown(truth[~np.isin(truth, (0.0, 1.0))][0])}")
+    true = np.array(list(product((0.0, 1.0), repeat=n)))[truth == 1.0]
     if not len(true):
         true = np.full((1, n), 2.0)  # an AND that no input fulfils: of inputs that were 2
-    network = Sequential(Linear(n, len(true)), Step(), Linear(len(true), 1), Step())
+    with undrawn():
+        network = Sequential(Linear(n, len(true)), Step(), Linear(len(true), 1), Step())
     network[0].weight.data[...] = np.where(true == 0.0, -1.0, 1.0)
     network[0].bias.data[...] = 0.5 - np.where(true == 0.0, 0.0, true).sum(1)
     network[2].weight.data[...] = 1.0
     network[2].bias.data[...] = -0.5
     return network
+
+
+def _bounded(inputs: int) -> None:
+    if inputs > 16:
+        raise InputError(f"a normal form of {inputs} inputs may need {2**inputs:,} neurons: up to 16 inputs are taken")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgad.array_functions import array_of
-from microgad.errors import InputError, MicrogadError, StateDictError, shown
+from microgad.errors import InputError, MicrogadError, ShapeError, StateDictError, shown, spell
 from microgad.naming import literal
 from microgad.node import Node
 from microgad.primitive import ranks
@@ -542,6 +542,38 @@ def zero_grad(p: Any, set_to_none: bool = True) -> None:
     array([0.])
     """
     p.grad = None if set_to_none else 0.0 if type(p._value) is float else np.zeros_like(p._value)
+
+
+def gradient_of(p: Any) -> Any:
+    """The gradient of a parameter as an array, also where it was set by hand; None where it has none.
+
+    Examples
+    --------
+    >>> p = Parameter([1.0])
+    >>> p.grad = [2.0]
+    >>> gradient_of(p)
+    array([2.])
+    """
+    if p.grad is None:
+        return None
+    found = array_of(f"the grad of {spell(p)}", getattr(p.grad, "_value", p.grad))
+    if found.shape != np.shape(p._value):
+        raise ShapeError(f"the grad of {spell(p)} has shape {found.shape}, and its own is {np.shape(p._value)}")
+    return found
+
+
+def listed(params: Any, what: str) -> list[Any]:
+    """Parameters as a list: what has an order.
+
+    Examples
+    --------
+    >>> listed((1, 2), "an optimizer is given")
+    [1, 2]
+    """
+    if isinstance(params, (Node, Module, Mapping, str, set, frozenset)) or not isinstance(params, Iterable):
+        hint = ": give it model.parameters()" if isinstance(params, Module) else ""
+        raise InputError(f"{what} a list of parameters, not {shown(params)}{hint}")
+    return list(params)
 
 
 def numbers_of(x: Any, name: str, dtype: Any) -> Any:

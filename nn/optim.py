@@ -15,13 +15,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from microgad.array_functions import array_of
-from microgad.errors import InputError, MicrogadError, ShapeError, StateDictError, shown, spell
+from microgad.errors import InputError, MicrogadError, StateDictError, shown, spell
 from microgad.node import Node
 
 from . import lr_scheduler as lr_scheduler
 from .choices import choose, real
-from .module import Module, Parameter, misfit, numbers_of, zero_grad
+from .module import Parameter, gradient_of, listed, misfit, numbers_of, zero_grad
 
 BLOCK = 1 << 15  # numbers that a rule works on at a time: with what belongs to them they stay in the cache
 ANY, FORMS = (-math.inf, math.inf), {"pytorch": "pytorch", "lecture": "lecture"}
@@ -88,7 +87,7 @@ class Flat:
         try:
             self._fill(found)
         except (TypeError, ValueError, AttributeError):  # one that was set by hand
-            self._fill([_gradient(*of) for of in zip(self.params, found, self.shapes, strict=True)])
+            self._fill([gradient_of(p) for p in self.params])
         return None if all(present) else present
 
     def _fill(self, found: list[Any]) -> None:
@@ -178,7 +177,7 @@ class Optimizer:
         self.param_groups: list[Group] = []
         self._flats: list[list[Flat]] = []
         self._seen: list[tuple[list[Any], list[Any]]] = []  # of each group the options and the parameters
-        given = _listed(params)
+        given = listed(params, "an optimizer is given")
         if not given:
             raise InputError("an optimizer got no parameters: is the model empty, or its generator used up?")
         for group in given if isinstance(given[0], dict) else [{"params": given}]:
@@ -203,7 +202,7 @@ class Optimizer:
         if not isinstance(param_group, Mapping) or "params" not in param_group:
             raise InputError(f'a group is a dict with "params" and options, not {shown(param_group)}')
         params = param_group["params"]
-        params = [params] if isinstance(params, Node) else _listed(params)
+        params = [params] if isinstance(params, Node) else listed(params, "an optimizer is given")
         params = [p[1] if isinstance(p, tuple) and len(p) == 2 and isinstance(p[0], str) else p for p in params]
         known = {id(p) for group in self.param_groups for p in group["params"]}
         for p in params:
@@ -474,24 +473,6 @@ class Optimizer:
             lines += [f"Parameter Group {i}"]
             lines += [f"    {name}: {x}" for name, x in sorted(group.items()) if name != "params"]
         return "\n".join([f"{type(self).__name__} (", *lines, ")"])
-
-
-def _gradient(p: Any, g: Any, shape: tuple[int, ...]) -> Array | None:
-    """A gradient as an array, or what is wrong with it."""
-    if g is None:
-        return None
-    found = array_of(f"the grad of {spell(p)}", g._value if isinstance(g, Node) else g)
-    if found.shape != shape:
-        raise ShapeError(f"the grad of {spell(p)} has shape {found.shape}, and its own is {shape}")
-    return found
-
-
-def _listed(params: Any) -> list[Any]:
-    """Parameters, or groups, as a list: what has an order."""
-    if isinstance(params, (Node, Module, Mapping, str, set, frozenset)) or not isinstance(params, Iterable):
-        hint = ": give it model.parameters()" if isinstance(params, Module) else ""
-        raise InputError(f"an optimizer is given a list of parameters, or of groups, not {shown(params)}{hint}")
-    return list(params)
 
 
 def _decayed(x: Array, g: Array, group: Group) -> None:

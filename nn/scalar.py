@@ -7,9 +7,7 @@ been called. A layer of one neuron gives its number and no list of one, and is f
 from __future__ import annotations
 
 import copy
-import random
-from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +17,7 @@ from microgad.array_functions import unbind
 from microgad.errors import InputError, ShapeError, shown
 from microgad.functions import relu
 from microgad.node import Node
-from microgad.randomness import generator, uniform
+from microgad.randomness import undrawn, uniform
 from microgad.value import Value
 
 from . import module as base
@@ -248,7 +246,7 @@ class MLP(Module):
         True
         """
         layers, bends = _plan(module)
-        with _same_dice():
+        with undrawn():
             made = cls(layers[0].in_features, [layer.out_features for layer in layers])
         copies: dict[int, list[Any]] = {}  # what several layers share remains shared
         for ours, theirs, bend in zip(made.layers, layers, [*bends, None], strict=True):
@@ -281,7 +279,7 @@ class MLP(Module):
         >>> abs(model([1.0, 2.0]).data - twin([1.0, 2.0]).item()) < 1e-12
         True
         """
-        with _same_dice():
+        with undrawn():
             made = TensorMLP(self.nin, [len(layer.neurons) for layer in self.layers], "identity")
         copies: dict[tuple[int, ...], Any] = {}
         straight = Identity()
@@ -301,17 +299,6 @@ class MLP(Module):
                 made.activations[i] = bend
         made._rename()
         return made
-
-
-@contextmanager
-def _same_dice() -> Iterator[None]:
-    """What is drawn here is replaced at once, and does not count: what is drawn next is what it would have been."""
-    numbers, kept = generator().bit_generator.state, random.getstate()
-    try:
-        yield
-    finally:
-        generator().bit_generator.state = numbers
-        random.setstate(kept)
 
 
 def _each(bend: Any) -> list[Any]:

@@ -13,14 +13,20 @@ from microgad.errors import DomainError, InputError, ShapeError, shown, spell
 from microgad.node import Node
 
 from .choices import real
+from .module import gradient_of, listed
 
 
-def _with_gradients(parameters: Any) -> list[Any]:
-    given = [parameters] if isinstance(parameters, Node) else list(parameters)
+def _with_gradients(parameters: Any) -> list[tuple[Any, Any]]:
+    """The parameters that have a gradient, with it as an array."""
+    given = [parameters] if isinstance(parameters, Node) else listed(parameters, "the gradients are clipped of")
     for p in given:
         if not isinstance(p, Node):
             raise InputError(f"gradients of parameters are clipped, not of {shown(p)}")
-    return [p for p in given if p.grad is not None]
+    return [(p, gradient_of(p)) for p in given if p.grad is not None]
+
+
+def _set(p: Any, gradient: Any) -> None:
+    p.grad = gradient.item() if type(p._value) is float else gradient.astype(p._value.dtype, copy=False)
 
 
 def clip_grad_norm_(
@@ -67,12 +73,13 @@ def clip_grad_norm_(
     >>> clip_grad_norm_([w], 1.0, eps=0.0), w.grad
     (5.0, array([0.6, 0.8]))
     """
-    real(max_norm, "max_norm")
+    if max_norm != math.inf:
+        real(max_norm, "max_norm")
     real(eps, "eps")
     if norm_type != math.inf:
         real(norm_type, "norm_type", above=True)
     params = _with_gradients(parameters)
-    sizes = [np.abs(np.asarray(p.grad, float)).reshape(-1) for p in params]
+    sizes = [np.abs(g).reshape(-1) for _, g in params]
     every = np.concatenate([*sizes, np.zeros(0)])
     if norm_type == math.inf:
         norm = float(every.max(initial=0.0))
@@ -81,10 +88,11 @@ def clip_grad_norm_(
         norm = top * float(((every / top) ** norm_type).sum() ** (1.0 / norm_type)) if math.isfinite(top) else top
     if error_if_nonfinite and not math.isfinite(norm):
         raise DomainError(f"the gradients of these {len(params)} parameters have the norm {norm}, and were not clipped")
-    factor = max_norm / (norm + eps) if norm + eps else 1.0
-    if factor < 1.0 or factor != factor:
-        for p in params:
-            p.grad = p.grad * factor
+    factor = max_norm / (norm + eps) if norm + eps and max_norm < math.inf else 1.0
+    if not factor >= 1.0:
+        with np.errstate(invalid="ignore"):  # 0 times an infinity is no number
+            for p, g in params:
+                _set(p, g * factor)
     return norm
 
 
@@ -112,10 +120,10 @@ def clip_grad_value_(parameters: Any, clip_value: float) -> None:
     >>> w.grad
     -1.0
     """
-    real(clip_value, "clip_value")
-    for p in _with_gradients(parameters):
-        clipped = np.clip(p.grad, -clip_value, clip_value)
-        p.grad = clipped if np.ndim(p._value) or type(p._value) is not float else float(clipped)
+    if clip_value != math.inf:
+        real(clip_value, "clip_value")
+    for p, g in _with_gradients(parameters):
+        _set(p, np.clip(g, -clip_value, clip_value))
 
 
 def parameters_to_vector(parameters: Iterable[Any]) -> Any:
@@ -143,7 +151,7 @@ def parameters_to_vector(parameters: Iterable[Any]) -> Any:
     [1.0, 2.0, 3.0]
     """
     parts = []
-    for p in parameters:
+    for p in listed(parameters, "a vector is made of"):
         if p is None:
             raise InputError("a vector of numbers has no place for None: has backward() been called?")
         if isinstance(p, Node) and type(p._value) is float:
@@ -179,7 +187,7 @@ def vector_to_parameters(vec: Any, parameters: Iterable[Any]) -> None:
     >>> w.tolist()
     [[1.0, 2.0]]
     """
-    given = list(parameters)
+    given = listed(parameters, "numbers are set in")
     numbers = np.asarray(vec._value) if isinstance(vec, Node) else array_of("a vector of parameters", vec)
     sizes = [np.size(p._value) if isinstance(p, Node) and p.prim is None else 0 for p in given]
     for p, size in zip(given, sizes, strict=True):

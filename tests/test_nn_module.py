@@ -474,6 +474,7 @@ def test_train_is_given_a_bool(mode):
 
 
 def test_frozen_parameters(torch):
+    torch.manual_seed(0)
     ours, theirs = (lib.Sequential(lib.Linear(2, 3), lib.Tanh(), lib.Linear(3, 1)) for lib in (nn, torch.nn))
     ours.load_state_dict(theirs.double().state_dict())
     ours[0].requires_grad_(False)

@@ -674,7 +674,7 @@ CRITERIA = {"mse": nn.MSELoss(), "l1": nn.L1Loss(), "huber": nn.HuberLoss(), "ma
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("loss_name", CRITERIA)
 def test_the_loop_of_lecture_004(name, loss_name, width):
-    rng = np.random.default_rng(0)
+    rng = mg.manual_seed(0)
     tensor = nn.MLP(2, [4, width], "tanh")
     scalar, criterion = MLP.from_module(tensor), CRITERIA[loss_name]
     examples = [(rng.normal(size=2), rng.choice([-1.0, 1.0], width)) for _ in range(4)]
