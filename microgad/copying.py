@@ -13,6 +13,7 @@ from .node import Node
 from .order import EMPTY, topological_order
 from .primitive import Primitive
 from .primitives import TABLE
+from .scopes import Scope
 from .structural import ROWS, Each
 
 
@@ -31,6 +32,8 @@ def deep_copy(root: Node, memo: dict[int, Any]) -> Any:
                     x = tuple(memo.get(id(y), y) for y in x)
                 elif isinstance(x, np.ndarray):
                     x = copy.deepcopy(x, memo)
+                elif type(x) is Scope:
+                    x = str(x) or None  # the module that it knows is none of the copy's
                 else:
                     x = memo.get(id(x), x)
                 setattr(twin, slot, x)

@@ -84,7 +84,8 @@ def given_names(order: Sequence[Node]) -> dict[Node, str]:
 
     What a module has called its result comes last: a variable's name says more.
     """
-    names, made_up = {}, {}
+    names: dict[Node, str] = {}
+    made_up: dict[Node, str] = {}
     for node in order:
         if name := node.name:
             (made_up if type(name) is Scope and name.made_up else names)[node] = literal(str(name))

@@ -10,6 +10,7 @@ from .errors import undefined_derivative
 from .order import EMPTY, topological_order
 from .primitive import Primitive, kinds, ranks, watchers
 from .primitives import add, mul, relu
+from .scopes import Scope
 from .structural import fitted
 
 hooks: dict[Any, list[Any]] = {}  # by node, what `backward` calls with its gradient, in order: see hooks.py
@@ -23,20 +24,32 @@ def as_arrays(rule: Any, out: Any, args: Any) -> Any:
 class Node:
     """One value of a graph: a primitive, its operands, and what came out. ONE object for the collector."""
 
-    __slots__ = ("_value", "a", "b", "grad", "mark", "name", "prim")
+    __slots__ = ("_name", "_value", "a", "b", "grad", "mark", "prim")
     _value: Any  # its data (numpy.ma would read an attribute called _data, and cut the graph)
     prim: Primitive | None  # None for a leaf
     a: Any  # an operand: a node, a plain number, or EMPTY; a tuple of operands where there are more than two
     b: Any
     grad: Any  # None until a backward pass arrives
     mark: Any  # belongs to the walk under way
-    name: str | None
+    _name: str | None  # or, where a module has left its mark, a Scope
     needs: bool = True  # a gradient; a Tensor may say no
 
     def __init_subclass__(cls, rank: int | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         ranks[cls] = ranks[cls.__mro__[1]] if rank is None else rank
         kinds.setdefault(ranks[cls], cls)
+
+    @property
+    def name(self) -> str | None:
+        """What messages and drawings call it."""
+        name = self._name
+        return name or None if type(name) is Scope else name
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        known = getattr(self, "_name", None)
+        name = str(name) if type(name) is Scope else name  # of another node
+        self._name = known.renamed(name) if type(known) is Scope else name
 
     @property
     def operands(self) -> tuple[Any, ...]:

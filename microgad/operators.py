@@ -177,7 +177,7 @@ class Arithmetic(Node, rank=-1):
         out = _new(kind)
         out._value, out.prim = data, _plus
         out.a, out.b = self, other
-        out.grad = out.mark = out.name = None
+        out.grad = out.mark = out._name = None
         return out
 
     def __mul__(self, other: object) -> Any:
@@ -191,7 +191,7 @@ class Arithmetic(Node, rank=-1):
         out = _new(kind)
         out._value, out.prim = data, _times
         out.a, out.b = self, other
-        out.grad = out.mark = out.name = None
+        out.grad = out.mark = out._name = None
         return out
 
     def relu(self) -> Any:
@@ -199,7 +199,7 @@ class Arithmetic(Node, rank=-1):
         out = _new(type(self))
         out._value, out.prim = (self._value if self._value > 0.0 else rows.relu.scalar(self._value)), _relu
         out.a, out.b = self, EMPTY
-        out.grad = out.mark = out.name = None
+        out.grad = out.mark = out._name = None
         return out
 
     # The same by the table, for `detect_anomaly`, which has to see every node that is born.

@@ -91,7 +91,7 @@ class Primitive:
         node._value = self.on_arrays(data, slots) if ranks[kind] else self.on_floats(data, slots)
         node.prim = self
         node.a, node.b = slots if len(slots) == 2 else (slots[0] if len(slots) == 1 else tuple(slots), EMPTY)
-        node.grad = node.mark = node.name = None
+        node.grad = node.mark = node._name = None
         for watcher in watchers:
             watcher.born(node)
         if silent and get_ident() in silent:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import takewhile
 from typing import Any
 
 import numpy as np
 
-from .node import Node
+from .primitive import ranks
 
 
 class Scope(str):
     """The name of what a module gave, which knows the module's path and what it was called with.
 
     It is the node's `name`, and plain text to whoever reads that: a node has no place of its own for it, and
-    needs none. What lies between the inputs and the node was computed inside.
+    needs none. What lies between the inputs and the node was computed inside. A node that gets another name gets
+    another of these with it.
     """
 
     __slots__ = ("inner", "inputs", "module")
@@ -24,7 +24,7 @@ class Scope(str):
     inner: Any  # what the node was called before: if that is a Scope, of a module within, whose result this is as well
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return str, (str(self),)  # saved graphs and copies have no modules
+        return (str, (str(self),)) if self else (type(None), ())  # saved graphs and copies have no modules
 
     @property
     def kind(self) -> str:
@@ -65,6 +65,21 @@ class Scope(str):
             scope = scope.inner
         return scope
 
+    def renamed(self, name: str | None) -> Scope:
+        """The same with the text that a user gives the node, which is empty where the name is taken away.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> scope = mg.nn.ReLU()(mg.Tensor([1.0])).name.renamed("y")
+        >>> scope, scope.kind, scope.made_up
+        ('y', 'ReLU', False)
+        """
+        found = Scope(name or "")
+        found.module, found.inputs = self.module, self.inputs
+        found.inner = self.inner.renamed(name) if type(self.inner) is Scope else name
+        return found
+
     @property
     def made_up(self) -> bool:
         """Whether the text is the module's, and no name that the user gave.
@@ -94,12 +109,12 @@ def enter(node: Any, module: Any, inputs: Any) -> None:
     >>> mg.nn.Sequential(mg.nn.ReLU())(x).name
     'ReLU.0'
     """
-    before = node.name
+    before = node._name
     if before:
-        node.name = scope = Scope(before)
+        node._name = scope = Scope(before)
     else:
         path, kind = module._path, type(module).__name__
-        node.name = scope = Scope(f"{kind}.{path}" if path[:1].isdigit() else path or kind)
+        node._name = scope = Scope(f"{kind}.{path}" if path[:1].isdigit() else path or kind)
     scope.module, scope.inputs, scope.inner = module, inputs, before
 
 
@@ -114,17 +129,16 @@ class _Call:
 
     def was_given(self, leaf: Any) -> bool:
         """Whether it was called with a leaf, or with the array that has become this one."""
-        if leaf in self.inputs or leaf.needs is not False:
+        if leaf.needs is not False or leaf in self.inputs:
             return leaf in self.inputs
-        return any(_equal(x, leaf._value) for x in self.scope.inputs if not isinstance(x, Node))
+        return any(_equal(x, leaf._value) for x in self.scope.inputs if type(x) not in ranks)
 
 
 def scopes(order: Sequence[Any]) -> dict[Any, tuple[Scope, ...]]:
     """For each node of a graph the calls of modules that it was computed in, the outermost first.
 
     The same call is the same object wherever it stands, whatever it gave; two calls may be equal as text. A leaf, such
-    as a weight, is where all that use it are, but not inside a call that was given it,
-    be it as an array.
+    as a weight, is where all that use it are, but not inside of a call that was given it, be it as a plain array.
 
     Examples
     --------
@@ -136,7 +150,7 @@ def scopes(order: Sequence[Any]) -> dict[Any, tuple[Scope, ...]]:
     calls: dict[tuple[int, int], _Call] = {}
     given: dict[Any, list[_Call]] = {}
     for i, node in enumerate(order):
-        scope, depth = node.name, 0
+        scope, depth = node._name, 0
         while type(scope) is Scope:
             key = id(scope.module), id(scope.inputs)
             call = calls[key] = calls.get(key) or _Call(scope)
@@ -156,9 +170,7 @@ def scopes(order: Sequence[Any]) -> dict[Any, tuple[Scope, ...]]:
         for x in node.inputs:
             if x.prim is None:
                 users.setdefault(x, []).append(inside.get(node, ()))
-    for x, places in users.items():
-        together = takewhile(lambda level: all(call is level[0] for call in level), zip(*places, strict=False))
-        inside[x] = tuple(takewhile(lambda call: not call.was_given(x), (level[0] for level in together)))
+    inside |= {x: _around(x, places) for x, places in users.items()}
     return {node: tuple(call.scope for call in inside.get(node, ())) for node in order}
 
 
@@ -167,7 +179,7 @@ def _nodes(x: Any) -> set[Any]:
     found, seen, waiting = set(), set(), [x]
     while waiting:
         x = waiting.pop()
-        if isinstance(x, Node):
+        if type(x) in ranks:
             found.add(x)
         elif isinstance(x, (list, tuple, dict)) and id(x) not in seen:
             seen.add(id(x))
@@ -175,9 +187,20 @@ def _nodes(x: Any) -> set[Any]:
     return found
 
 
+def _around(leaf: Any, places: Sequence[tuple[_Call, ...]]) -> tuple[_Call, ...]:
+    """The calls that every use of a leaf is in, as far as they were not given it."""
+    found: list[_Call] = []
+    for call, *others in zip(*places, strict=False):
+        if any(other is not call for other in others) or call.was_given(leaf):
+            break
+        found.append(call)
+    return tuple(found)
+
+
 def _equal(x: Any, data: Any) -> bool:
+    """Whether something has the numbers of an array."""
     try:
-        return np.array_equal(np.asarray(x, data.dtype), data, equal_nan=True)
+        return bool(np.array_equal(np.asarray(x, data.dtype), data, equal_nan=True))
     except Exception:  # what a module is called with may be anything
         return False
 

@@ -83,7 +83,7 @@ def _operator(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
         if kind is Tensor and other.mark is None:
             other.mark = USED
         out._value, out.prim, out.a, out.b, out.needs = data, row, self, other, needs
-        out.grad = out.mark = out.name = None
+        out.grad = out.mark = out._name = None
         return out
 
     def reflected(self: Tensor, other: Any) -> Any:
@@ -103,7 +103,7 @@ def leaf(data: np.ndarray[Any, Any]) -> Tensor:
     """
     out = _new(Tensor)
     out._value, out.needs, out.a, out.b = data, False, EMPTY, EMPTY
-    out.grad = out.mark = out.prim = out.name = None
+    out.grad = out.mark = out.prim = out._name = None
     return out
 
 
@@ -129,7 +129,7 @@ def record(row: Primitive, operands: tuple[Any, ...]) -> Tensor:
             x.mark = USED
     out.prim, out.needs = row, needs
     out.a, out.b = operands if len(operands) == 2 else (operands, EMPTY)
-    out.grad = out.mark = out.name = None
+    out.grad = out.mark = out._name = None
     return out
 
 
@@ -188,7 +188,7 @@ class Tensor(Arithmetic, rank=1):
         if isinstance(data, Tensor) and data.prim is None:
             data = data._value  # a leaf is no part of a graph that could be cut
         self._value = as_array(data)
-        self.name = label if name is None else name
+        self._name = label if name is None else name
         self.a = self.b = EMPTY
         self.grad = self.mark = self.prim = None
         self.needs = False
@@ -396,7 +396,7 @@ class Tensor(Arithmetic, rank=1):
             self.mark = USED
         out._value, out.prim, out.a, out.b = np.maximum(self._value, 0.0), primitives.relu, self, EMPTY
         out.needs = self.needs
-        out.grad = out.mark = out.name = None
+        out.grad = out.mark = out._name = None
         return out
 
     def __bool__(self) -> bool:

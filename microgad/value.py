@@ -38,7 +38,7 @@ class Value(Arithmetic, rank=0):
 
     def __init__(self, data: Any, name: str | None = None, *, label: str | None = None) -> None:
         self._value = self.constant(data)
-        self.name = label if name is None else name
+        self._name = label if name is None else name
         self.a = self.b = EMPTY
         self.grad = self.mark = self.prim = None
 

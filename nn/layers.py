@@ -270,7 +270,7 @@ class MLP(Module):
     def forward(self, x: Any) -> Any:
         """The outputs of shape (..., nouts[-1]) of inputs of shape (..., nin)."""
         for layer, activation in zip(self.layers, self.activations, strict=False):
-            x = activation(layer(x))
+            x = activation.forward(layer(x))  # which needs no frame of its own in a drawing
         return self.layers[-1](x)
 
 

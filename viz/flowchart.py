@@ -9,6 +9,7 @@ from microgad.agreement import outdated
 from microgad.naming import Text, given_names, literal, number
 from microgad.node import Node
 
+from .frames import frames, titles
 from .graph import COMMUTATIVE, drawable, shares
 from .text import Said, gradients, links, measures, operation, said
 
@@ -36,8 +37,9 @@ def mermaid(f: Node, *, rankdir: str = "LR", grads: bool | None = None) -> Merma
     """The computation graph of `f` as the source of a Mermaid flowchart, for Markdown files and web pages.
 
     It says what `draw` says. A box is a value, round for a leaf and with doubled sides for the result; a
-    circle is an operation, and the edge into it carries its local derivative. Mermaid places the boxes as
-    it likes: where the order of operands matters, as in a subtraction, edges carry that as well.
+    circle is an operation, and the edge into it carries its local derivative. A frame, Mermaid's subgraph, is a call
+    of a module. Mermaid places the boxes as it likes: where the order of operands matters, as in a subtraction, edges
+    carry that as well.
 
     Parameters
     ----------
@@ -88,16 +90,21 @@ def mermaid(f: Node, *, rankdir: str = "LR", grads: bool | None = None) -> Merma
     ids = {node: f"v{i}" for i, node in enumerate(order)}
     lines: list[str] = []
     edges = 0
+    found, placed = frames(order)
+    heads = titles(names, placed)
+    parts = {frame: [f'subgraph m{i}["{_text([_literal(frame.title)])}"]'] for i, frame in enumerate(found)}
     for node, id in ids.items():
+        here = parts[placed[node]] if node in placed else lines
         role = "result" if node is f else "leaf" if node.prim is None else "interior"
-        rows = [_literal(names[node])] if node in names else []
+        rows = [_literal(heads[node])] if node in heads else []
         rows += [_plain(measures(node))] if measures(node) else []
         rows += map(_said, [("data", node._value), *gradients(node, f, adjoint)])
-        lines.append(_box(id, role, rows))
+        here.append(_box(id, role, rows))
         if node.prim is None:
             continue
         circle = f"{id}o"
-        lines += [_box(circle, "operation", [_literal(operation(node)) or " "]), f"{circle} --> {id}"]
+        here.append(_box(circle, "operation", [_literal(operation(node)) or " "]))
+        lines.append(f"{circle} --> {id}")
         edges += 1 + len(node.operands)
         ordered = len(node.operands) > 1 and node.prim not in COMMUTATIVE
         labels = iter(links(node, names))
@@ -108,9 +115,11 @@ def mermaid(f: Node, *, rankdir: str = "LR", grads: bool | None = None) -> Merma
                 rows.append(_said(next(labels)))
             else:
                 start = f"{circle}{i}"
-                lines.append(_box(start, "constant", [number(x)]))
+                here.append(_box(start, "constant", [number(x)]))
             label = f'|"{_text(rows)}"|' if rows else ""
             lines.append(f"{start} -->{label} {circle}")
+    for frame in sorted(found, key=lambda frame: -frame.depth):  # what stands inside has to be finished
+        (lines if frame.around is None else parts[frame.around]).extend([*parts[frame], "end"])
     if problem := outdated(order):
         lines.append(_box("note", "constant", [_literal(f"Not of one computation: {literal(problem)}.")]))
         lines.append("class note constant")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from microgad.naming import literal
 from microgad.node import Node
@@ -25,7 +25,8 @@ class Frame:
 
     def __init__(self, scope: Scope, around: Frame | None) -> None:
         self.title = literal(f"{scope.path}  {scope.kind}" if scope.path else scope.kind)
-        self.around, self.depth = around, 0 if around is None else around.depth + 1
+        self.around = around
+        self.depth: int = 0 if around is None else around.depth + 1
         self._module = scope.module
 
     def says(self, node: Node, name: str) -> bool:
@@ -51,3 +52,8 @@ def frames(order: Sequence[Node]) -> tuple[list[Frame], dict[Node, Frame]]:
         if frame is not None:
             placed[node] = frame
     return list(known.values()), placed
+
+
+def titles(names: Mapping[Node, str], placed: Mapping[Node, Frame]) -> dict[Node, str]:
+    """The names that stand on boxes: those that are not on their frames already."""
+    return {node: name for node, name in names.items() if node not in placed or not placed[node].says(node, name)}

@@ -16,7 +16,7 @@ from microgad.node import Node
 from microgad.order import dependents, topological_order
 from microgad.primitives import add, maximum, minimum, mul
 
-from .frames import Frame, frames
+from .frames import Frame, frames, titles
 from .render import Drawing
 from .text import Said, axis, gradients, links, measures, said, sentence, tree
 from .theme import THEMES, Theme
@@ -208,13 +208,13 @@ def _contents(
     thick = {"color": colors.path, "penwidth": "3"}
     ids = {node: f"v{i}" for i, node in enumerate(order)}
     clusters = {frame: _cluster(f"cluster_{i}", frame, colors) for i, frame in enumerate(found)}
-    titles = {x: name for x, name in names.items() if x not in placed or not placed[x].says(x, name)}
+    heads = titles(names, placed)
     for node, id in ids.items():
         here = clusters[placed[node]] if node in placed else drawing
         role = "result" if node is root else "leaf" if node.prim is None else "interior"
         here.node(
             id,
-            label=_label(node, root, titles, adjoint),
+            label=_label(node, root, heads, adjoint),
             shape="box",
             style="filled,rounded" if role == "leaf" else "filled",
             fillcolor=getattr(colors, role),
