@@ -90,7 +90,7 @@ def _advice(x: Any, found: np.ndarray[Any, Any]) -> str:
         return f"; make a list of {'its values' if isinstance(x, dict) else 'it'}"
     said = {
         "c": "take .real and .imag apart",
-        "U": "convert text with np.asarray(x, float)",
+        "U": "convert text with np.asarray(x, float), and number labels with np.unique(x, return_inverse=True)[1]",
         "S": "convert text with np.asarray(x, float)",
         "M": "subtract a date and divide by np.timedelta64(1, 'D')",
         "m": "divide by a unit such as np.timedelta64(1, 's')",

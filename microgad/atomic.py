@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 
 def write(path: Path, data: bytes | memoryview) -> None:
     """Write a file whole or not at all: beside its place first, then moved there."""
-    path = path.resolve()  # what a link leads to, not the link
+    try:
+        path = path.resolve()  # what a link leads to, not the link
+    except RuntimeError:  # as pathlib said it before Python 3.13
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
     umask = os.umask(0)
     os.umask(umask)
     mode = path.stat().st_mode if path.exists() else 0o666 & ~umask  # mkstemp gives a private file

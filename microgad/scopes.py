@@ -143,6 +143,7 @@ def scopes(order: Sequence[Any]) -> dict[Any, tuple[Scope, ...]]:
     Examples
     --------
     >>> import microgad as mg
+    >>> from microgad.order import topological_order
     >>> y = mg.nn.Sequential(mg.nn.Linear(2, 1), mg.nn.ReLU())(mg.Tensor([[1.0, 2.0]]))
     >>> [(node.op, [scope.kind for scope in found]) for node, found in scopes(topological_order(y)).items() if node.op]
     [('linear', ['Sequential', 'Linear']), ('relu', ['Sequential', 'ReLU'])]

@@ -399,6 +399,29 @@ class Tensor(Arithmetic, rank=1):
         out.grad = out.mark = out._name = None
         return out
 
+    def argmax(self, axis: int | None = None) -> Any:
+        """Where the largest number stands: NumPy's whole numbers, through which no gradient flows.
+
+        Parameters
+        ----------
+        axis : int, optional
+            Along which; without one the place among all numbers. Of logits, ``argmax(1)`` is the class of each row.
+
+        Raises
+        ------
+        ShapeError
+            If there is no such axis, or along it there is no number.
+
+        Examples
+        --------
+        >>> Tensor([[1.0, 5.0], [7.0, 2.0]]).argmax(1)
+        array([1, 0])
+        """
+        along = None if axis is None else axis_of(self, axis, "argmax")
+        if not (self._value.size if along is None else self._value.shape[along]):
+            raise ShapeError(f"argmax of {spell(self)} of shape {self.shape}: there is no number to be the largest")
+        return np.argmax(self._value, along)
+
     def __bool__(self) -> bool:
         if self._value.size != 1:
             raise InputError(

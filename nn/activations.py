@@ -15,6 +15,7 @@ from microgad.array_functions import softmax as _softmax
 from microgad.errors import InputError, ShapeError, shown, spell
 from microgad.functions import elu, gelu, leaky_relu, relu, sigmoid, silu, step, swish, tanh
 from microgad.functions import softplus as _softplus
+from microgad.node import Node
 from microgad.structural import reshape, shape
 from microgad.tensor import Tensor
 
@@ -41,7 +42,7 @@ def softplus(x: Any, beta: float = 1.0, threshold: float | None = None) -> Any:
     x : float, array, Value or Tensor
         Where to evaluate it.
     beta : float
-        How sharp the bend is.
+        How sharp the bend is; above 0. As a Value or Tensor it is learnt.
     threshold : float, optional
         Above it, ``beta * x`` counts as so large that the result is `x`. PyTorch's is 20, and its result then up to
         2.1e-9 too small; without one it is right everywhere.
@@ -51,10 +52,15 @@ def softplus(x: Any, beta: float = 1.0, threshold: float | None = None) -> Any:
     >>> softplus(0.0, beta=2.0) == 0.5 * softplus(0.0)
     True
     """
-    bent = x if beta == 1.0 else rows.mul(x, beta)
+    if not isinstance(beta, Node):  # to which a gradient flows, also where it is 1
+        beta = real(beta, "beta of softplus", above=True)
+    plain = isinstance(beta, float) and beta == 1.0
+    bent = x if plain else rows.mul(x, beta)
     out = _softplus(bent)
-    out = out if beta == 1.0 else rows.div(out, beta)
-    return out if threshold is None else rows.where(rows.greater(bent, threshold), x, out)
+    out = out if plain else rows.div(out, beta)
+    if threshold is None:
+        return out
+    return rows.where(rows.greater(bent, real(threshold, "threshold of softplus", -np.inf)), x, out)
 
 
 def prelu(x: Any, weight: Any) -> Any:

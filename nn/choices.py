@@ -23,10 +23,25 @@ def choose(name: Any, table: Mapping[str, Any], what: str) -> Any:
     """
     if isinstance(name, str) and name in table:
         return table[name]
-    near = difflib.get_close_matches(str(name).lower(), table, 1)
+    text = str(name).lower()
+    begun = [known for known in table if text and known.startswith(text)]  # such as "bce"
+    near = begun[:1] or difflib.get_close_matches(text, table, 1)
     advice = f"did you mean {near[0]!r}?" if near else "choose from " + ", ".join(map(repr, table))
     said = repr(name) if isinstance(name, str) else shown(name)
     raise InputError(f"no {what} {said}: {advice}")
+
+
+def flag(x: Any, what: str) -> bool:
+    """True or False, and nothing that counts as such.
+
+    Examples
+    --------
+    >>> flag(np.True_, "shuffle")
+    True
+    """
+    if not isinstance(x, (bool, np.bool_)):
+        raise InputError(f"{what} is True or False, not {shown(x)}")
+    return bool(x)
 
 
 def whole(x: Any, what: str, least: int = 1) -> int:
@@ -49,9 +64,16 @@ def whole(x: Any, what: str, least: int = 1) -> int:
 
 
 def real(
-    x: Any, what: str, low: float = 0.0, high: float = math.inf, *, above: bool = False, below: bool = False
+    x: Any,
+    what: str,
+    low: float = 0.0,
+    high: float = math.inf,
+    *,
+    above: bool = False,
+    below: bool = False,
+    infinite: bool = False,
 ) -> float:
-    """A finite number within bounds; `above` and `below` leave the bounds themselves out.
+    """A number within bounds; `above` and `below` leave the bounds themselves out, `infinite` lets an infinity in.
 
     Examples
     --------
@@ -65,8 +87,9 @@ def real(
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"{what} is a number, not {shown(x)}") from None
     inside = (low < found if above else low <= found) and (found < high if below else found <= high)
-    if not inside or math.isinf(found):
-        least = ("finite and " if math.isinf(found) else "") + ("above" if above else "at least")
+    endless = math.isinf(found) and not infinite
+    if not inside or endless:
+        least = ("finite and " if endless else "") + ("above" if above else "at least")
         most = "" if math.isinf(high) else f" and {'below' if below else 'at most'} {high:g}"
         bounds = f"{least} {low:g}{most}" if low > -math.inf else "finite"
         raise InputError(f"{what} is {bounds}, not {found:g}")

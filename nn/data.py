@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from microgad.array_functions import array_of
-from microgad.errors import InputError, ShapeError, brief, shown
+from microgad.errors import InputError, ShapeError, brief
 from microgad.randomness import seeded
 from microgad.tensor import Tensor, leaf
 
-from .choices import choose, real, whole
+from .choices import choose, flag, real, whole
 
 Array = np.ndarray[Any, Any]
 
@@ -107,12 +107,6 @@ def examples(data: Mapping[str, Any]) -> list[Array]:
 def _like(given: Any, found: Array) -> Any:
     """An array, as a Tensor where one was given."""
     return leaf(found) if isinstance(given, Tensor) else found
-
-
-def _flag(x: Any, what: str) -> bool:
-    if not isinstance(x, (bool, np.bool_)):
-        raise InputError(f"{what} is True or False, not {shown(x)}")
-    return bool(x)
 
 
 def _many(n: Any, least: int = 1, of: str = "") -> int:
@@ -546,7 +540,7 @@ def train_test_split(
     ((80, 2), (20, 2), array([10, 10]))
     """
     given, found = (X, X, y, y), examples({"X": X, "y": y})
-    n, stratify = len(found[0]), _flag(stratify, "stratify")
+    n, stratify = len(found[0]), flag(stratify, "stratify")
     if isinstance(test_size, (int, np.integer)):
         tests = whole(test_size, "test_size", 1)
     else:  # less a little, so that 0.07 of 100 are 7, not 8
@@ -704,7 +698,7 @@ class Minibatches:
         self._data = examples(dict(zip(_names(len(data)), data, strict=True)))
         self._given = tuple(isinstance(x, Tensor) for x in data)
         self.batch_size, self._count = whole(batch_size, "batch_size"), len(self._data[0])
-        self.shuffle, self.drop_last = _flag(shuffle, "shuffle"), _flag(drop_last, "drop_last")
+        self.shuffle, self.drop_last = flag(shuffle, "shuffle"), flag(drop_last, "drop_last")
         self._generator = None if seed is None else seeded(seed)
         if not len(self):
             raise InputError(
@@ -726,3 +720,9 @@ class Minibatches:
 
     def __repr__(self) -> str:
         return f"Minibatches of {self._count} examples, {self.batch_size} in each"
+
+
+__all__ = [
+    "Minibatches", "circles", "curve", "digits", "minibatches", "moons", "spirals", "standardize", "surface",
+    "train_test_split", "xor",
+]  # fmt: skip

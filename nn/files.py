@@ -80,7 +80,7 @@ def save(model: Any, path: Any) -> None:
     ...         {name: file[name].shape for name in file}
     {'weight': (2, 3), 'bias': (2,)}
     """
-    place = _place(path)
+    place = place_of(path)
     state = model.state_dict() if hasattr(model, "state_dict") and not isinstance(model, type) else model
     if not isinstance(state, Mapping):
         raise InputError(f"a module is saved, or a mapping from names to numbers, not {shown(model)}")
@@ -138,8 +138,8 @@ def load(model: Any, path: Any, strict: bool = True) -> Any:
     True
     """
     if not isinstance(model, Module):
-        raise InputError(f"load fills a module, not {shown(model)}")
-    place = _place(path, f"; {CONVERT}")
+        raise InputError(f"load fills a module, as in load(model, path), not {shown(model)}")
+    place = place_of(path, f"; {CONVERT}")
     own = {name: np.shape(x) for name, x in model.state_dict().items()}
     # A name and what belongs to it take 46 bytes and more of a .npz, and in JSON a letter may take 12.
     room = ROOM + sum(1000 + 12 * len(name) for name in own)
@@ -156,7 +156,14 @@ def load(model: Any, path: Any, strict: bool = True) -> Any:
     return model
 
 
-def _place(path: Any, advice: str = "") -> Path:
+def place_of(path: Any, advice: str = "") -> Path:
+    """A path for weights, whose suffix says of which kind the file is.
+
+    Examples
+    --------
+    >>> place_of("weights.npz").suffix
+    '.npz'
+    """
     given = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not isinstance(given, str) or "\0" in given:
         raise InputError(f"a path is text or a Path, without a zero, not {shown(path)}")

@@ -16,7 +16,7 @@ from microgad.structural import shape
 from microgad.tensor import Tensor, record
 
 from .activations import *  # noqa: F403
-from .choices import real
+from .choices import real, whole
 from .losses import *  # noqa: F403
 
 
@@ -223,13 +223,9 @@ def layer_norm(
     array([[-1.,  1.],
            [ 0.,  0.]])
     """
-    x, eps = operand(x, "layer_norm"), real(eps, "eps")
+    x, eps, last = operand(x, "layer_norm"), real(eps, "eps"), lengths_of(normalized_shape)
     of = shape(x)
-    try:
-        last = (int(normalized_shape),) if isinstance(normalized_shape, (int, np.integer)) else (*normalized_shape,)
-    except TypeError:
-        raise InputError(f"normalized_shape is one length or several, not {shown(normalized_shape)}") from None
-    if not last or of[-len(last) :] != last:
+    if of[-len(last) :] != last:
         raise ShapeError(f"layer_norm of {spell(x)}, of shape {of}: it needs (..., {', '.join(map(str, last))})")
     for y in (weight, bias):
         if y is not None and shape(operand(y, "layer_norm")) != last:
@@ -240,13 +236,28 @@ def layer_norm(
     return _scaled(elementwise.div(apart, elementwise.sqrt(elementwise.add(var, eps))), weight, bias, last)
 
 
+def lengths_of(normalized_shape: Any) -> tuple[int, ...]:
+    """The lengths of the last axes that `layer_norm` goes over.
+
+    Examples
+    --------
+    >>> lengths_of(3), lengths_of([2, 3])
+    ((3,), (2, 3))
+    """
+    lengths = normalized_shape if isinstance(normalized_shape, (list, tuple)) else [normalized_shape]
+    if not lengths:
+        raise InputError("normalized_shape names at least one axis")
+    return tuple(whole(n, "a length in normalized_shape") for n in lengths)
+
+
 def _kept(running: Any) -> Any:
     """The array of running numbers, to be written into."""
-    if isinstance(running, Tensor) and running.prim is None:
-        return running.data
-    if isinstance(running, np.ndarray) and running.dtype.kind == "f":
-        return running
-    raise InputError(f"running numbers are kept in a leaf Tensor or an array of floats, not in {shown(running)}")
+    kept = running.data if isinstance(running, Tensor) and running.prim is None else running
+    if isinstance(kept, np.ndarray) and kept.dtype.kind == "f" and kept.flags.writeable:
+        return kept
+    raise InputError(
+        f"running numbers are kept in a leaf Tensor or an array of floats that can be written, not in {shown(running)}"
+    )
 
 
 def _scaled(x: Any, weight: Any, bias: Any, to: tuple[int, ...]) -> Any:

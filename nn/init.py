@@ -58,10 +58,11 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     >>> calculate_gain("leaky_relu", 1.0), calculate_gain("tanh")
     (1.0, 1.6666666666666667)
     """
-    if nonlinearity == "leaky_relu":
-        slope = 0.01 if param is None else real(param, "the slope of leaky_relu", -math.inf)
-        return math.sqrt(2.0 / (1.0 + slope * slope))
-    return float(choose(nonlinearity, {**_GAINS, "leaky_relu": None}, "nonlinearity"))
+    gain: float | None = choose(nonlinearity, {**_GAINS, "leaky_relu": None}, "nonlinearity")
+    if gain is not None:
+        return gain
+    slope = 0.01 if param is None else real(param, "the slope of leaky_relu", -math.inf)
+    return math.sqrt(2.0 / (1.0 + slope * slope))
 
 
 # ---- what all of them share
@@ -222,8 +223,8 @@ def trunc_normal_(
     """
     _filled(tensor, "trunc_normal_")
     mean, std = _number(mean, "the mean of trunc_normal_"), real(std, "the std of trunc_normal_", above=True)
-    low = a if isinstance(a, float) and a == -math.inf else _number(a, "the lower bound a of trunc_normal_")
-    high = b if isinstance(b, float) and b == math.inf else real(b, "the upper bound b of trunc_normal_", low)
+    low = real(a, "the lower bound a of trunc_normal_", -math.inf, math.inf, below=True, infinite=True)
+    high = real(b, "the upper bound b of trunc_normal_", low, infinite=True)
     draw = seeded(generator)
     mode = min(max(mean, low), high)  # where the density is highest
     z = abs(mode - mean) / std
@@ -870,3 +871,9 @@ def _ridge(x: Array, wanted: Array, start: Array, ridge: float) -> Array:
     if m <= n:
         return np.asarray(start + np.linalg.solve(x.T @ x + n * ridge * np.eye(m), x.T @ rest))
     return np.asarray(start + x.T @ np.linalg.solve(x @ x.T + n * ridge * np.eye(n), rest))
+
+
+__all__ = [
+    "calculate_gain", "constant_", "eye_", "fan_uniform_", "kaiming_normal_", "kaiming_uniform_", "layerwise_",
+    "normal_", "ones_", "orthogonal_", "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
+]  # fmt: skip

@@ -256,6 +256,8 @@ class MLP(Module):
     """
 
     def __init__(self, nin: int, nouts: Any, activation: Any = "relu", dtype: Any = None) -> None:
+        if type(nouts) is type(activation) is int:
+            raise InputError(f"the widths of an MLP are one list: MLP({nin}, [{nouts}, {activation}])")
         sizes = widths_of(nin, nouts)
         self.layers = [Linear(n, m, dtype=dtype) for n, m in itertools.pairwise(sizes)]
         self.activations = [activation_of(activation, dtype) for _ in self.layers][1:]
@@ -270,7 +272,7 @@ class MLP(Module):
     def forward(self, x: Any) -> Any:
         """The outputs of shape (..., nouts[-1]) of inputs of shape (..., nin)."""
         for layer, activation in zip(self.layers, self.activations, strict=False):
-            x = activation.forward(layer(x))  # which needs no frame of its own in a drawing
+            x = activation(layer(x))
         return self.layers[-1](x)
 
 
@@ -455,10 +457,7 @@ class LayerNorm(Module):
         bias: bool = True,
         dtype: Any = None,
     ) -> None:
-        lengths = normalized_shape if isinstance(normalized_shape, (list, tuple)) else [normalized_shape]
-        self.normalized_shape = tuple(whole(n, "a length in normalized_shape") for n in lengths)
-        if not self.normalized_shape:
-            raise InputError("normalized_shape names at least one axis")
+        self.normalized_shape = f.lengths_of(normalized_shape)
         self.eps = real(eps, "eps of LayerNorm")
         kind = float_type(dtype)
         self.weight = Parameter(np.ones(self.normalized_shape, kind)) if elementwise_affine else None

@@ -26,6 +26,7 @@ from .choices import choose, real, whole
 Check = Callable[[Any, str], Any]
 _positive: Check = partial(real, above=True)
 _finite: Check = partial(real, low=-math.inf)
+_score: Check = partial(real, low=-math.inf, infinite=True)
 _share: Check = partial(real, high=1.0, above=True)
 _count: Check = partial(whole, least=0)
 
@@ -37,10 +38,6 @@ def _each(check: Check, x: Any, what: str) -> list[Any]:
     if isinstance(x, str) or not isinstance(x, Iterable):
         raise InputError(f"{what} is a list, not {shown(x)}")
     return [check(one, f"one of {what}") for one in x]
-
-
-def _score(x: Any, what: str) -> float:
-    return x if isinstance(x, float) and math.isinf(x) else _finite(x, what)
 
 
 def _one_of(*names: str) -> Check:
@@ -155,6 +152,10 @@ class LRScheduler:
     def get_lr(self) -> list[float]:
         """The learning rate of each group at `last_epoch`, for `step`; `get_last_lr` is what is meant elsewhere."""
         raise NotImplementedError(f"{type(self).__name__} has no get_lr: define what the learning rates are")
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={vars(self)[name]!r}" for name in self._checks if name in vars(self))
+        return f"{type(self).__name__}({options})"
 
     def get_last_lr(self) -> list[float]:
         """The learning rate of each group after the last step.
@@ -996,3 +997,9 @@ class ReduceLROnPlateau(LRScheduler):
         if self.threshold_mode == "rel":
             return metric * sign > self.best * (1.0 + sign * self.threshold) * sign
         return metric * sign > (self.best + sign * self.threshold) * sign
+
+
+__all__ = [
+    "ConstantLR", "CosineAnnealingLR", "CosineAnnealingWarmRestarts", "ExponentialLR", "LRScheduler", "LambdaLR",
+    "LinearLR", "MultiStepLR", "ReduceLROnPlateau", "SequentialLR", "StepLR",
+]  # fmt: skip

@@ -18,6 +18,8 @@ from microgad.primitive import ranks
 from microgad.scopes import enter
 from microgad.tensor import FROZEN, Tensor
 
+from .choices import flag
+
 
 class _IsParameter(type):
     def __instancecheck__(cls, x: Any) -> bool:
@@ -120,6 +122,15 @@ class Module(metaclass=_Named):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the module computes; each module has its own."""
         raise NotImplementedError(f"{type(self).__name__} has no forward: define what it computes")
+
+    def __setattr__(self, name: str, x: Any) -> None:
+        held = vars(self).get(name)
+        if isinstance(held, Parameter) and not (x is None or isinstance(x, Parameter) or getattr(x, "prim", None)):
+            raise InputError(
+                f"{name} of {self._said} is a parameter, and {shown(x)} is none: set its numbers by .data, or give "
+                "nn.Parameter(...)"
+            )
+        super().__setattr__(name, x)
 
     @property
     def _said(self) -> str:
@@ -332,10 +343,9 @@ class Module(metaclass=_Named):
         >>> mg.nn.Dropout(0.5).train(False).training
         False
         """
-        if not isinstance(mode, (bool, np.bool_)):
-            raise InputError(f"train is given True or False, not {shown(mode)}")
+        mode = flag(mode, "the mode of train")
         for module in self.modules():
-            module.training = bool(mode)
+            module.training = mode
         return self
 
     def eval(self) -> Any:
@@ -364,8 +374,7 @@ class Module(metaclass=_Named):
         >>> [p.requires_grad for p in model.parameters()]
         [False, False]
         """
-        if not isinstance(requires_grad, (bool, np.bool_)):
-            raise InputError(f"requires_grad_ is given True or False, not {shown(requires_grad)}")
+        requires_grad = flag(requires_grad, "what requires_grad_ is given")
         given = dict(self.named_parameters())
         values = [name for name, p in given.items() if not isinstance(p, Tensor)]
         if values and not requires_grad:
@@ -496,8 +505,10 @@ class Module(metaclass=_Named):
         if problems:
             raise misfit(self, problems)
         for found, x, module, at in new:
-            if isinstance(x, np.ndarray):
+            if isinstance(x, np.ndarray) and x.flags.writeable:
                 x[...] = found
+            elif isinstance(x, np.ndarray):
+                setattr(module, at, np.array(found, x.dtype))
             elif x.prim is not None:  # a buffer that was computed
                 setattr(module, at, Tensor(found))
             elif type(x._value) is float:
@@ -595,9 +606,11 @@ def numbers_of(x: Any, name: str, dtype: Any) -> Any:
     if getattr(x, "dtype", None) == dtype:
         return x  # to the last of its bits, which float64 may not have
     found = array_of(name, x)
-    if not (found == np.floor(found)).all():
-        raise InputError(f"{name} is of whole numbers, not {shown(x)}")
-    return found
+    with np.errstate(invalid="ignore"):
+        kept = found.astype(dtype)
+    if not (kept == found).all():
+        raise InputError(f"{name} is of whole numbers, as {dtype} has them, not {shown(x)}")
+    return kept
 
 
 def misfit(what: Any, problems: list[str]) -> StateDictError:

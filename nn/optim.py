@@ -19,7 +19,7 @@ from microgad.errors import InputError, MicrogadError, StateDictError, shown, sp
 from microgad.node import Node
 
 from . import lr_scheduler as lr_scheduler
-from .choices import choose, real
+from .choices import choose, flag, real
 from .module import Parameter, gradient_of, listed, misfit, numbers_of, zero_grad
 
 BLOCK = 1 << 15  # numbers that a rule works on at a time: with what belongs to them they stay in the cache
@@ -82,12 +82,12 @@ class Flat:
 
     def gradients(self) -> list[bool] | None:
         """Bring in the gradients: which parameters have one, or None for all of them."""
-        found = [p.grad for p in self.params]
+        found = [p.grad if p.needs else None for p in self.params]  # of a frozen one it would be an old one
         present = [g is not None for g in found]
         try:
             self._fill(found)
         except (TypeError, ValueError, AttributeError):  # one that was set by hand
-            self._fill([gradient_of(p) for p in self.params])
+            self._fill([None if g is None else gradient_of(p) for p, g in zip(self.params, found, strict=True)])
         return None if all(present) else present
 
     def _fill(self, found: list[Any]) -> None:
@@ -207,8 +207,12 @@ class Optimizer:
         known = {id(p) for group in self.param_groups for p in group["params"]}
         for p in params:
             if not isinstance(p, Parameter):
-                why = f"{spell(p)} is computed, or requires no gradient" if isinstance(p, Node) else shown(p)
-                raise InputError(f"an optimizer moves leaves that need a gradient, and {why}")
+                found = spell(p) if isinstance(p, Node) else shown(p)
+                why = "is computed from others" if getattr(p, "prim", None) else "requires no gradient"
+                raise InputError(
+                    f"an optimizer moves Values, and Tensors with requires_grad=True, and {found} "
+                    + (why if isinstance(p, Node) else "is neither")
+                )
             if id(p) in known:
                 raise InputError(f"{spell(p)} stands twice among the parameters of this optimizer")
             known.add(id(p))
@@ -242,8 +246,8 @@ class Optimizer:
                 group[name] = tuple([real(beta, f"each of betas{of}", 0.0, 1.0, below=True) for beta in x])
             elif name == "form":
                 choose(x, FORMS, f"form{of}")
-            elif name in SWITCHES and not isinstance(x, (bool, np.bool_)):
-                raise InputError(f"{name}{of} is True or False, not {shown(x)}")
+            elif name in SWITCHES:
+                flag(x, name + of)
 
     def _flat(self, i: int) -> list[Flat]:
         """The parameters of a group, by kind, once its options have been looked at where they have changed."""
@@ -264,7 +268,7 @@ class Optimizer:
         Parameters
         ----------
         set_to_none : bool
-            Whether they become None, which `step` skips, or 0.
+            Whether they become None, which `step` skips, or 0; what is None stays so.
 
         Examples
         --------
@@ -279,11 +283,11 @@ class Optimizer:
             for p in group["params"]:
                 if set_to_none:
                     p.grad = None
-                else:
+                elif p.grad is not None:
                     zero_grad(p, False)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move every parameter that has a gradient.
+        """Move every parameter that has a gradient, and is not frozen.
 
         Parameters
         ----------
@@ -1127,3 +1131,17 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "sgd": SGD, "nag": NAG, "adagrad": Adagrad, "rmsprop": RMSprop, "adadelta": Adadelta, "adam": Adam, "adamw": AdamW,
     "nadam": NAdam,
 }  # fmt: skip
+
+
+__all__ = [
+    "NAG",
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "NAdam",
+    "Optimizer",
+    "RMSprop",
+    "lr_scheduler",
+]  # fmt: skip

@@ -356,3 +356,11 @@ def _plan(module: Any) -> tuple[list[Linear], list[Any]]:
         if one.out_features != other.in_features:
             raise ShapeError(f"{other._said} takes {other.in_features} numbers, and before it come {one.out_features}")
     return layers, [activation_of(bend) for bend in bends]
+
+
+__all__ = [
+    "MLP",
+    "Layer",
+    "Module",
+    "Neuron",
+]  # fmt: skip

@@ -85,7 +85,9 @@ class History(dict[str, list[float]]):
         if not self.epochs:
             return "History(0 epochs)"
         best, n = self.best_epoch, self.epochs
-        return f"History({n} epochs, best {best}: {_said({k: x[best - 1] for k, x in self.items() if len(x) == n})})"
+        then = {k: x[best - 1] for k, x in self.items() if len(x) == n}  # also what a callback has added
+        numbers = {k: x for k, x in then.items() if isinstance(x, (float, int, np.number))}
+        return f"History({n} epochs, best {best}: {_said(numbers)})"
 
 
 def fit(
@@ -169,7 +171,7 @@ def fit(
         If `progress` is asked for, and tqdm is not installed.
     TrainingError
         If the loss or a gradient is no finite number any more. The weights are those of before that step, or, where
-        these are not finite either, of before that epoch.
+        these are not finite either, of before that epoch, and so is what the optimizer remembers.
 
     Examples
     --------
@@ -273,7 +275,8 @@ class _Task(NamedTuple):
 
     def epoch(self, epoch: int, optimizer: Optimizer, batches: Iterable[Any]) -> tuple[dict[str, float], State]:
         """Take a step for each batch; what was measured, as means over the examples, and the weights then."""
-        before, total, seen = self.model.state_dict(), dict[str, float](), 0
+        before, memory = self.model.state_dict(), optimizer.state_dict()
+        total, seen = dict[str, float](), 0
         self.model.train()
         try:
             with np.errstate(all="ignore"):  # what is not finite is said by an error
@@ -282,13 +285,13 @@ class _Task(NamedTuple):
                     total = {key: total.get(key, 0.0) + len(x) * number for key, number in found.items()}
                     seen += len(x)
             after = self.model.state_dict()
-            for name, x in after.items():
-                if not _finite(x):
-                    raise TrainingError(f"{name} is not finite {at}")
+            if lost := _lost(before, after):
+                raise TrainingError(f"{lost[0]} is not finite {at}")
         except TrainingError as error:
-            kept = all(map(_finite, self.model.state_dict().values()))
+            kept = not _lost(before, self.model.state_dict())
             if not kept:
                 self.model.load_state_dict(before)
+                optimizer.load_state_dict(memory)
             raise TrainingError(
                 f"{error}; the weights are those of before that {'step' if kept else 'epoch'}: try a smaller lr than "
                 f"{_rate(optimizer):g}, nn.data.standardize, or mg.detect_anomaly() to see where it begins"
@@ -326,9 +329,16 @@ def _finite(x: Any) -> bool:
     return math.isfinite(np.vdot(x, x)) or bool(np.isfinite(x).all())  # the first is faster, and may overflow
 
 
+def _lost(before: State, after: State) -> list[str]:
+    """What is no longer finite; a mask, say, may have held infinities from the start."""
+    return [name for name, x in after.items() if not _finite(x) and _finite(before[name])]
+
+
 def _examples(model: Module, X: Any, y: Any, of: str = "") -> tuple[Any, Any]:  # noqa: N803
     """Examples and targets, with numbers of the kind that the network computes with."""
+    labels = isinstance(y, Tensor) and y.ndim == 1 and bool((y.data % 1.0 == 0.0).all())  # a Tensor has no integers
     X, y = examples({f"X{of}": X, f"y{of}": y})  # noqa: N806
+    y = y.astype(np.int64) if labels else y
     single = {dtype(p) for p in model.parameters()} == {np.dtype(np.float32)}
     kind = np.float32 if single else np.float64
     with np.errstate(over="ignore"):  # to infinity, which minibatches refuses
@@ -411,7 +421,7 @@ def _two(validation: Any) -> tuple[Any, Any]:
 
 def _place(checkpoint: Any) -> Path:
     """Where checkpoints go, which has to be known before the first of them."""
-    place = files._place(checkpoint)
+    place = files.place_of(checkpoint)
     if not place.parent.is_dir():
         raise InputError(f"the folder of the checkpoint {place} does not exist: make it first")
     return place

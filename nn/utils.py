@@ -73,11 +73,8 @@ def clip_grad_norm_(
     >>> clip_grad_norm_([w], 1.0, eps=0.0), w.grad
     (5.0, array([0.6, 0.8]))
     """
-    if max_norm != math.inf:
-        real(max_norm, "max_norm")
-    real(eps, "eps")
-    if norm_type != math.inf:
-        real(norm_type, "norm_type", above=True)
+    max_norm, eps = real(max_norm, "max_norm", infinite=True), real(eps, "eps")
+    norm_type = real(norm_type, "norm_type", above=True, infinite=True)
     params = _with_gradients(parameters)
     sizes = [np.abs(g).reshape(-1) for _, g in params]
     every = np.concatenate([*sizes, np.zeros(0)])
@@ -120,8 +117,7 @@ def clip_grad_value_(parameters: Any, clip_value: float) -> None:
     >>> w.grad
     -1.0
     """
-    if clip_value != math.inf:
-        real(clip_value, "clip_value")
+    clip_value = real(clip_value, "clip_value", infinite=True)
     for p, g in _with_gradients(parameters):
         _set(p, np.clip(g, -clip_value, clip_value))
 
@@ -203,3 +199,8 @@ def vector_to_parameters(vec: Any, parameters: Iterable[Any]) -> None:
         else:
             p.data[...] = part.reshape(p.shape)
         start += size
+
+
+__all__ = [
+    "clip_grad_norm_", "clip_grad_value_", "parameters_to_vector", "vector_to_parameters",
+]  # fmt: skip

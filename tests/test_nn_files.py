@@ -273,7 +273,7 @@ def old(tmp_path, request):
         ({"é" * 32_501: 2.0}, "the name of an entry is text of up to 65,000 bytes"),
         ([1.0], "a module is saved, or a mapping from names to numbers, not list"),
         (None, "a module is saved, .*, not NoneType"),
-        (Some, "a module is saved, .*, not _Named"),
+        (Some, "a module is saved, .*, not the class Some"),
     ],
 )
 def test_what_is_no_state(old, state, match):
@@ -356,6 +356,15 @@ def test_where_no_file_can_be_written(tmp_path, suffix, place, error):
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["file", f"folder{suffix}"]
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 13) or os.name != "posix", reason="such a link is replaced there")
+def test_a_link_to_itself_is_an_error_of_the_system(tmp_path):
+    path = tmp_path / "w.npz"
+    path.symlink_to(path)
+    with pytest.raises(OSError, match="nothing was saved") as caught:
+        save(Some(), path)
+    assert (caught.value.errno, caught.value.filename) == (errno.ELOOP, str(path))
+
+
 @pytest.mark.skipif(os.name != "posix", reason="the permissions are POSIX's")
 def test_permissions_and_links_are_kept(tmp_path):
     path, link, new = tmp_path / "w.npz", tmp_path / "link.npz", tmp_path / "new.npz"
@@ -416,7 +425,7 @@ def test_no_file_to_load(tmp_path, suffix):
 @pytest.mark.parametrize("model", [None, {"a": np.zeros(2)}, Some, "w.npz", lambda: 0])
 def test_only_a_module_is_filled(tmp_path, model):
     save({"a": 1.0}, tmp_path / "w.npz")
-    with pytest.raises(InputError, match="load fills a module, not "):
+    with pytest.raises(InputError, match="load fills a module, as in load.model, path., not "):
         load(model, tmp_path / "w.npz")
 
 

@@ -265,6 +265,14 @@ def test_activations_are_pytorch_s(torch, name):
                 assert numbers(ours(number)) == pytest.approx(want, rel=1e-12, abs=1e-12)
 
 
+@pytest.mark.parametrize("beta", [1.0, 2.0])
+def test_the_beta_of_softplus_can_be_learnt(beta):
+    mg.check_grads(lambda b: nn.softplus(0.7, b), beta)
+    sharp = Value(beta)
+    nn.softplus(Value(0.7), sharp).backward()
+    assert sharp.grad is not None
+
+
 def test_softplus_without_a_threshold_is_right_everywhere(torch):
     for beta in (0.3, 1.0, 2.0):
         x = GRID / beta
@@ -440,9 +448,9 @@ class NeedsMore(Activation):
         ("leakyrelu", "did you mean 'leaky_relu'?"),
         ("soft_plus", "did you mean 'softplus'?"),
         ("", "no activation '': choose from 'relu', 'tanh', 'sigmoid'"),
-        (3, "no activation int 3: choose from"),
+        (3.0, "no activation float 3.0: choose from"),
         (True, "no activation bool True"),
-        (dict, "no activation type <class 'dict'>"),
+        (dict, "no activation the class dict"),
         (["relu"], "no activation list ['relu']"),
         (nn.Linear, "an activation such as Linear has arguments, missing a required argument: 'in_features'"),
         (NeedsMore, "an activation such as NeedsMore has arguments, missing a required argument: 'gain'"),
@@ -457,6 +465,11 @@ def test_what_is_no_activation(given, match):
         with pytest.raises(InputError) as caught:
             run()
         assert match in str(caught.value)
+
+
+def test_widths_without_a_list():
+    with pytest.raises(InputError, match=r"one list: MLP\(2, \[16, 1\]\)"):
+        nn.MLP(2, 16, 1)
 
 
 # ---- lecture 002: threshold neurons
@@ -709,6 +722,10 @@ def test_a_batch_that_is_refused_changes_nothing():
     with pytest.raises(InputError, match="running numbers are kept in a leaf Tensor or an array"):
         functional.batch_norm(ONE, *running, training=True)
     assert running[0].tolist() == [0.0]
+    mean, var = np.zeros(1), np.broadcast_to(1.0, (1,))
+    with pytest.raises(InputError, match="an array of floats that can be written"):
+        functional.batch_norm(ONE, mean, var, training=True)
+    assert mean.tolist() == [0.0]
 
 
 def test_running_numbers_may_be_arrays():
@@ -1072,8 +1089,11 @@ def test_an_argument_too_many_is_not_taken_for_another(build):
         (lambda f: f.batch_norm(X, np.ones(3, int), training=True), InputError, "a leaf Tensor or an array of floats"),
         (lambda f: f.layer_norm(X, 4), ShapeError, r"it needs \(\.\.\., 4\)"),
         (lambda f: f.layer_norm(X, (2, 4, 3)), ShapeError, r"it needs \(\.\.\., 2, 4, 3\)"),
-        (lambda f: f.layer_norm(X, ()), ShapeError, "layer_norm of an array"),
-        (lambda f: f.layer_norm(X, None), InputError, "normalized_shape is one length or several, not NoneType None"),
+        (lambda f: f.layer_norm(X, ()), InputError, "normalized_shape names at least one axis"),
+        (lambda f: f.layer_norm(X, None), InputError, "a length in normalized_shape is a whole number, not NoneType"),
+        (lambda f: f.layer_norm(X, np.ones((2, 2))), InputError, "a length in normalized_shape is a whole number"),
+        (lambda f: f.softplus(X, np.ones(2)), InputError, "beta of softplus is a number"),
+        (lambda f: f.softplus(X, 0.0), InputError, "beta of softplus is above 0, not 0"),
         (lambda f: f.layer_norm(X, 3, np.ones(2)), ShapeError, "they have to be the same"),
         (lambda f: f.layer_norm(X, 3, "w"), InputError, "layer_norm: a Tensor holds real numbers"),
         (lambda f: f.layer_norm(X, 3, eps="a"), InputError, "eps is a number, not str 'a'"),

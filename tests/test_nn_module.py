@@ -468,7 +468,7 @@ def test_train_and_eval():
 @pytest.mark.parametrize("mode", [1, 0, None, "eval", [True], np.array(1)], ids=str)
 def test_train_is_given_a_bool(mode):
     layer = nn.Dropout()
-    with pytest.raises(InputError, match="train is given True or False"):
+    with pytest.raises(InputError, match="the mode of train is True or False"):
         layer.train(mode)
     assert layer.training
 
@@ -518,7 +518,7 @@ def test_values_are_never_frozen():
     with pytest.raises(InputError, match="b is a Value, and those always need a gradient"):
         model.requires_grad_(False)
     assert model.a.requires_grad  # nothing was done by halves
-    with pytest.raises(InputError, match="requires_grad_ is given True or False, not str"):
+    with pytest.raises(InputError, match="what requires_grad_ is given is True or False, not str"):
         model.requires_grad_("no")
 
 
@@ -560,6 +560,27 @@ def test_apply_goes_in_pytorch_s_order(torch):
     assert len(met) == 3  # each once
     with pytest.raises(InputError, match="apply is given a function of a module, not int"):
         nn.ReLU().apply(3)
+
+
+@pytest.mark.parametrize(
+    ("own", "given"),
+    [(np.int8([1]), [300]), (np.uint8([1]), [-1]), (np.array([True]), [5]), (np.int64([1]), [np.inf]),
+     (np.int64([1]), [np.nan]), (np.int64([1]), [0.5])],
+)  # fmt: skip
+def test_whole_numbers_that_a_buffer_cannot_hold(own, given):
+    model = nn.Linear(2, 1)
+    model.register_buffer("count", own)
+    weight = model.weight.tolist()
+    with pytest.raises(StateDictError, match="count is of whole numbers"):
+        model.load_state_dict({**nn.Linear(2, 1).state_dict(), "count": given})
+    assert (model.weight.tolist(), model.count.tolist()) == (weight, own.tolist())
+
+
+def test_a_buffer_that_cannot_be_written_is_replaced():
+    model = nn.Linear(2, 1)
+    model.register_buffer("mask", np.broadcast_to(1.0, (3,)))
+    model.load_state_dict({**model.state_dict(), "mask": [1.0, 2.0, 3.0]})
+    assert model.mask.tolist() == [1.0, 2.0, 3.0]
 
 
 def test_apply_sets_initial_weights():
@@ -1068,3 +1089,42 @@ def test_the_loop_of_lecture_004_with_modules_of_every_kind():
     assert losses[-1] < 0.02 * losses[0]
     assert model.gain.data != 1.0
     assert model.shift["b"].item() != 0.0
+
+
+@pytest.mark.parametrize(
+    "x", [np.zeros((1, 2)), Tensor(np.zeros((1, 2))), 0.0, [[0.0, 0.0]]], ids=lambda x: type(x).__name__
+)
+def test_what_is_no_parameter_cannot_take_the_place_of_one(x):
+    layer = nn.Linear(2, 1)
+    with pytest.raises(InputError, match=r"weight of Linear is a parameter, .* is none: .*\.data.*nn\.Parameter"):
+        layer.weight = x
+    assert [name for name, _ in layer.named_parameters()] == ["weight", "bias"]
+    layer.weight = nn.Parameter(np.zeros((1, 2)))
+    layer.bias = None
+    assert [name for name, _ in layer.named_parameters()] == ["weight"]
+
+
+def test_a_state_may_be_computed_anew():
+    class Counter(nn.Module):
+        def __init__(self):
+            self.total = Value(0.0)
+
+        def forward(self, x):
+            self.total = self.total + x
+            return self.total
+
+    counter = Counter()
+    counter(2.0)
+    assert counter(3.0).data == 5.0
+
+
+@pytest.mark.parametrize("name", ["ModuleList", "Neuron", "Flatten"])
+def test_what_is_missing_says_what_does_instead(name):
+    with pytest.raises(AttributeError, match=rf"no attribute '{name}': "):
+        getattr(nn, name)
+
+
+def test_what_nn_shows_is_what_it_promises():
+    assert dir(nn) == sorted(nn.__all__)
+    assert len(set(nn.__all__)) == len(nn.__all__)
+    assert all(getattr(nn, name).__doc__ for name in nn.__all__)

@@ -868,7 +868,7 @@ def test_what_is_refused_and_loses_nothing(what):
     ("model", "message"),
     [
         ("MLP", "fit trains a module, not str 'MLP'"),
-        (nn.MLP, "fit trains a module, not _Named"),
+        (nn.MLP, "fit trains a module, not the class MLP"),
         (nn.Identity(), "no parameters"),
         (nn.Linear(2, 2).requires_grad_(False), "needs a gradient"),
     ],
@@ -955,6 +955,27 @@ def test_running_means_that_a_batch_made_infinite_are_those_of_before_the_epoch(
     assert bits(model) == before
 
 
+def test_what_the_optimizer_remembers_goes_back_with_the_weights():
+    model = net(1)
+    mine = optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    nn.fit(model, X, Y, optimizer=mine, epochs=1)
+    mine.param_groups[0]["lr"] = 1e300
+    before, memory = bits(model), repr(mine.state_dict())
+    with pytest.raises(TrainingError, match="before that epoch"):
+        nn.fit(model, X, Y, loss=lambda out, y: out.sum() * 1e10, optimizer=mine, batch_size=50)
+    assert (bits(model), repr(mine.state_dict())) == (before, memory)
+
+
+def test_a_history_may_hold_more_than_numbers():
+    assert repr(nn.History(loss=[0.5], note=["x"], layer=[np.ones(2)])) == "History(1 epochs, best 1: loss 0.5)"
+
+
+def test_a_mask_may_hold_infinities():
+    model = net()
+    model.register_buffer("mask", np.array([0.0, -math.inf]))
+    assert nn.fit(model, X, Y, epochs=2).epochs == 2
+
+
 def test_the_advice_to_detect_anomalies_helps():
     model = net()
     with mg.detect_anomaly(), pytest.raises(AnomalyError, match=r"layers\.\d"):
@@ -989,3 +1010,13 @@ def test_warnings_of_numpy_do_not_come_through_and_its_settings_stay():
         with pytest.raises(TrainingError):
             nn.fit(net(), X, Y, lr=1e300)
         assert set(np.geterr().values()) == {"raise"}
+
+
+def test_labels_in_a_tensor_are_labels():
+    X, y = nn.data.moons(40, seed=0)
+    histories = []
+    for labels in (y, Tensor(y)):
+        mg.manual_seed(0)
+        histories.append(nn.fit(nn.MLP(2, [4, 1]), X, labels, epochs=2))
+    assert histories[0] == histories[1]
+    assert "accuracy" in histories[0]

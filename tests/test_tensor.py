@@ -1867,3 +1867,15 @@ def test_a_masked_array_does_not_cut_the_graph():
         for product in (lambda x: masked * x, lambda x: x * masked, lambda x: np.ma.multiply(masked, x)):
             with pytest.raises(MicrogadError):
                 product(beside)
+
+
+def test_argmax():
+    logits = Tensor([[1.0, 5.0, 2.0], [7.0, 2.0, 7.0]], requires_grad=True)
+    assert logits.argmax(1).tolist() == [1, 0]
+    assert logits.argmax(0).tolist() == [1, 0, 1]
+    assert logits.argmax() == 3
+    assert logits.argmax(-1).dtype.kind == "i"
+    with pytest.raises(ShapeError, match=r"argmax of .* no number to be the largest"):
+        Tensor(np.zeros((2, 0))).argmax(1)
+    with pytest.raises(ShapeError, match="axis"):
+        logits.argmax(2)

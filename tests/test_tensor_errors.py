@@ -514,6 +514,7 @@ CALLS = {
     "nn.linear": (nn.linear, lambda: [tensor(), tensor(), [1.0, 2.0]]),
     "nn.cross_entropy": (nn.cross_entropy, lambda: [tensor(), [0, 2], "sum"]),
     "t.item": (lambda t: t[0, 0].item(), lambda: [tensor()]),
+    "t.argmax": (Tensor.argmax, lambda: [tensor(), 0]),
     "t.clip": (Tensor.clip, lambda: [tensor(), 0.0, 1.0]),
     "t.var": (Tensor.var, lambda: [tensor(), 0, True, 1]),
     "t.softmax": (Tensor.softmax, lambda: [tensor(), 0, 2.0]),

@@ -118,7 +118,7 @@ def mermaid(f: Node, *, rankdir: str = "LR", grads: bool | None = None) -> Merma
                 here.append(_box(start, "constant", [number(x)]))
             label = f'|"{_text(rows)}"|' if rows else ""
             lines.append(f"{start} -->{label} {circle}")
-    for frame in sorted(found, key=lambda frame: -frame.depth):  # what stands inside has to be finished
+    for frame in sorted(found, key=lambda frame: -len(frame.ends)):  # what stands inside has to be finished
         (lines if frame.around is None else parts[frame.around]).extend([*parts[frame], "end"])
     if problem := outdated(order):
         lines.append(_box("note", "constant", [_literal(f"Not of one computation: {literal(problem)}.")]))

@@ -19,14 +19,14 @@ class Frame:
         Where the module stands in the outermost one, and its class; printable.
     around : Frame or None
         The frame that this one stands in.
-    depth : int
-        How many there are around it.
+    ends : tuple of int
+        When the call ended, after when each of those did that it was made in.
     """
 
-    def __init__(self, scope: Scope, around: Frame | None) -> None:
+    def __init__(self, scope: Scope, around: Frame | None, end: int) -> None:
         self.title = literal(f"{scope.path}  {scope.kind}" if scope.path else scope.kind)
         self.around = around
-        self.depth: int = 0 if around is None else around.depth + 1
+        self.ends: tuple[int, ...] = (*(around.ends if around else ()), end)
         self._module = scope.module
 
     def says(self, node: Node, name: str) -> bool:
@@ -36,22 +36,23 @@ class Frame:
 
 
 def frames(order: Sequence[Node]) -> tuple[list[Frame], dict[Node, Frame]]:
-    """The frames of a graph, one that is around others before these, and the innermost frame of each node in one.
+    """The frames of a graph, as their calls ended, but what is around others before these; and each node's innermost.
 
     There is none around a single operation without parameters, such as an activation.
     """
     found = scopes(order)
     sizes = Counter(id(scope) for inside in found.values() for scope in inside)
+    ends = {id(scope): i for i, node in enumerate(order) for scope in found[node]}
     known: dict[int, Frame] = {}
     placed: dict[Node, Frame] = {}
-    for node in sorted(order, key=lambda node: node.prim is None):  # as computed: leaves stand before what needs them
+    for node in order:
         frame = None
         for scope in found[node]:
             if sizes[id(scope)] > 1:
-                frame = known[id(scope)] = known.get(id(scope)) or Frame(scope, frame)
+                frame = known[id(scope)] = known.get(id(scope)) or Frame(scope, frame, ends[id(scope)])
         if frame is not None:
             placed[node] = frame
-    return list(known.values()), placed
+    return sorted(known.values(), key=lambda frame: frame.ends), placed
 
 
 def titles(names: Mapping[Node, str], placed: Mapping[Node, Frame]) -> dict[Node, str]:

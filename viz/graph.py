@@ -259,7 +259,7 @@ def _contents(
                 drawing.edge(f"{operation}{i}", operation, **head)
     # Behind the edges, so dot begins with the first one at the left, or at the top if that is the last one in the text.
     side_by_side = found if rankdir in ("TB", "BT") else found[::-1]
-    for frame in sorted(side_by_side, key=lambda frame: -frame.depth):  # what stands inside has to be finished
+    for frame in sorted(side_by_side, key=lambda frame: -len(frame.ends)):  # what stands inside has to be finished
         (drawing if frame.around is None else clusters[frame.around]).subgraph(clusters[frame])
 
 
