@@ -57,7 +57,9 @@ class StateDictError(MicrogadError, ValueError):
 
 
 class TrainingError(MicrogadError, RuntimeError):
-    """A loss that is no finite number any more, with the epoch and batch."""
+    """A loss that is no finite number any more, with the epoch and batch; its `history` is what came before."""
+
+    history: Any = None
 
 
 class RenderError(MicrogadError, RuntimeError):

@@ -12,6 +12,8 @@ import numpy as np
 
 from microgad.errors import InputError, brief, shown
 
+MOST = 1 << 31  # of a whole number: more would not fit into any memory
+
 
 def choose(name: Any, table: Mapping[str, Any], what: str) -> Any:
     """The entry of that name; else an `InputError` that says which is near, or what there is.
@@ -58,8 +60,9 @@ def whole(x: Any, what: str, least: int = 1) -> int:
         found = operator.index(x)
     except TypeError:
         raise InputError(f"{what} is a whole number, not {shown(x)}") from None
-    if found < least:
-        raise InputError(f"{what} is at least {least}, not {brief(found)}")
+    if not least <= found < MOST:
+        bound = f"at least {least}" if found < least else f"below {MOST:,}"
+        raise InputError(f"{what} is {bound}, not {brief(found)}")
     return found
 
 

@@ -7,9 +7,7 @@ outputs; where there are more axes, both are multiplied by the lengths of those.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ from microgad.tensor import Tensor
 
 from .choices import choose, real
 from .layers import Linear
-from .module import Module
+from .module import Module, wrapped
 
 Array = np.ndarray[Any, Any]
 
@@ -704,7 +702,7 @@ def layerwise_(
     modes = [(module, module.training) for module in model.modules()]
     before = [(p, np.array(p.data)) for layer in layers for p in (layer.weight, layer.bias) if p is not None]
     try:
-        with no_grad(), _watched(layers, fit.hidden):
+        with no_grad(), wrapped(layers, fit.seen):
             model.eval()(data)
         fit.outputs()
     except BaseException:
@@ -715,26 +713,6 @@ def layerwise_(
         for module, training in modes:
             module.training = training
     return model
-
-
-@contextmanager
-def _watched(layers: list[Any], see: Callable[[Any, Any], None]) -> Iterator[None]:
-    """While it lasts, `see` is called with a layer and its input before the layer computes."""
-
-    def forward(layer: Any, own: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        see(layer, *args, **kwargs)
-        return own(*args, **kwargs)
-
-    kept = [(layer, vars(layer).get("forward")) for layer in layers]
-    try:
-        for layer in layers:
-            layer.forward = partial(forward, layer, layer.forward)
-        yield
-    finally:
-        for layer, own in kept:
-            vars(layer).pop("forward", None)
-            if own is not None:
-                layer.forward = own
 
 
 class _Target:
@@ -788,6 +766,11 @@ class _Fit:
     ) -> None:
         self.target, self.examples, self.features, self.ridge, self.draw = target, examples, features, ridge, draw
         self.inputs: dict[int, tuple[Any, Any]] = {}  # by id of a layer, in the order in which data came
+
+    def seen(self, layer: Any, forward: Callable[..., Any], x: Any) -> Any:
+        """The result of a layer, once its neurons are fitted."""
+        self.hidden(layer, x)
+        return forward(x)
 
     def hidden(self, layer: Any, x: Any) -> None:
         """Fit the neurons of a layer to mixtures of the target; a layer that is used again is left as it is."""

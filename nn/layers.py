@@ -19,7 +19,7 @@ from microgad.tensor import Tensor
 
 from . import functional as f
 from .activations import activation_of, float_type
-from .choices import real, whole
+from .choices import flag, real, whole
 from .module import Module, Parameter
 
 
@@ -63,6 +63,7 @@ class Linear(Module):
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: Any = None) -> None:
         self.in_features = whole(in_features, "in_features of Linear")
+        flag(bias, "bias of Linear")
         self.out_features = whole(out_features, "out_features of Linear")
         kind, bound = float_type(dtype), 1.0 / math.sqrt(self.in_features)
         draw = generator()

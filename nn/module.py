@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from reprlib import recursive_repr
 from typing import Any, NamedTuple
 
@@ -390,7 +392,7 @@ class Module(metaclass=_Named):
         Parameters
         ----------
         set_to_none : bool
-            Whether they become None, which is drawn as a dash and skipped by optimizers, or 0.
+            Whether they become None, which is drawn as a dash and skipped by optimizers, or 0; None stays None.
 
         Examples
         --------
@@ -402,7 +404,8 @@ class Module(metaclass=_Named):
         True
         """
         for p in self.parameters():
-            zero_grad(p, set_to_none)
+            if p.grad is not None:
+                zero_grad(p, set_to_none)
 
     def apply(self, fn: Callable[[Any], Any]) -> Any:
         """Call a function with every module inside, and then with this one. Returns the module.
@@ -540,6 +543,30 @@ class Module(metaclass=_Named):
         if not inside:
             return f"{name}({extra})"
         return "\n".join([f"{name}(", *([f"  {extra}"] if extra else []), *inside, ")"])
+
+
+@contextmanager
+def wrapped(modules: Iterable[Any], around: Callable[..., Any]) -> Iterator[None]:
+    """While it lasts, ``around(module, forward, *args)`` is called in the place of each module's `forward`.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> model = mg.nn.Sequential(mg.nn.ReLU())
+    >>> with wrapped(model, lambda module, forward, x: forward(x) + 1.0):
+    ...     model(-3.0)
+    1.0
+    """
+    kept = [(module, vars(module).get("forward")) for module in modules]
+    try:
+        for module, _ in kept:
+            module.forward = partial(around, module, module.forward)
+        yield
+    finally:
+        for module, own in kept:
+            vars(module).pop("forward", None)
+            if own is not None:
+                module.forward = own
 
 
 def zero_grad(p: Any, set_to_none: bool = True) -> None:

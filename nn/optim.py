@@ -147,7 +147,8 @@ class Optimizer:
     Notes
     -----
     From here on the data of the tensors are views of larger arrays, and `step` changes them in place. An array that was
-    ``p.data`` before keeps its numbers; take ``p.data`` again where it is to follow.
+    ``p.data`` before keeps its numbers; take ``p.data`` again where it is to follow. A graph that was computed before a
+    step and goes backward after it meets the new numbers: call `backward` first.
 
     Raises
     ------

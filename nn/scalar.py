@@ -42,7 +42,8 @@ class Module(base.Module):
         return list(super().parameters(recurse))
 
     def zero_grad(self, set_to_none: bool = False) -> None:  # noqa: D102
-        super().zero_grad(set_to_none)
+        for p in self.parameters():
+            base.zero_grad(p, set_to_none)
 
 
 class _Features(list[Any]):

@@ -10,7 +10,7 @@ from microgad.errors import InputError, shown
 from microgad.naming import Text, columns
 from microgad.recording import no_grad
 
-from .module import Module
+from .module import Module, wrapped
 from .scalar import Layer
 
 
@@ -86,29 +86,19 @@ def _shapes(model: Module, x: Any) -> dict[int, str]:
     """What shape comes out of each module, by its id."""
     found: dict[int, str] = {}
     modules = list(model.modules())
-    before = [(module, module.training, vars(module).get("forward")) for module in modules]
+    modes = [module.training for module in modules]
 
-    def watched(module: Module) -> Any:
-        inner = module.forward
-
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            out = inner(*args, **kwargs)
-            found[id(module)] = _shape(out)
-            return out
-
-        return forward
+    def noted(module: Module, forward: Any, *args: Any, **kwargs: Any) -> Any:
+        out = forward(*args, **kwargs)
+        found[id(module)] = _shape(out)
+        return out
 
     try:
         model.eval()
-        for module in modules:
-            vars(module)["forward"] = watched(module)
-        with no_grad():
+        with no_grad(), wrapped(modules, noted):
             model(x)
     finally:
-        for module, mode, own in before:
-            vars(module).pop("forward", None)
-            if own is not None:
-                vars(module)["forward"] = own
+        for module, mode in zip(modules, modes, strict=True):
             module.training = mode
     return found
 

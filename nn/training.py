@@ -15,7 +15,7 @@ import numpy as np
 from microgad.array_functions import stack
 from microgad.errors import InputError, MicrogadError, MissingExtraError, TrainingError, shown, spell
 from microgad.node import Node
-from microgad.recording import no_grad
+from microgad.recording import no_grad, silenced
 from microgad.structural import dtype, shape
 from microgad.tensor import Tensor, leaf
 
@@ -120,9 +120,10 @@ def fit(
         Targets. Where a network gives a column of numbers, (n, 1), targets of shape (n,) are taken as one.
     loss : str, module or function
         "mse", "cross_entropy", "bce_with_logits", "hinge" and so on; a module such as ``nn.CrossEntropyLoss()``; or a
-        function of the outputs and the array of targets. By default, of whole numbers in shape (n,) it is
-        cross-entropy, or if the network has one output and they are 0 and 1, "bce_with_logits"; of all other targets
-        the mean squared error.
+        function of the outputs and the array of targets, which is called once more at first, to see whether it takes
+        all targets. By default, of integers in shape (n,), or whole numbers in a Tensor of that shape, it is
+        "cross_entropy" if the network has several outputs, and "bce_with_logits" if it has one and they are 0 and 1; of
+        all other targets it is "mse".
     optimizer : str, Optimizer, or function that makes one from the parameters
         "sgd", "nag", "adagrad", "rmsprop", "adadelta", "adam", "adamw" or "nadam", with defaults; a class of
         optimizers; or one that was made for the model's parameters.
@@ -185,9 +186,14 @@ def fit(
     """
     if not isinstance(model, Module):
         raise InputError(f"fit trains a module, not {shown(model)}")
+    if silenced():
+        raise InputError("fit needs gradients: call it outside of mg.no_grad()")
+    if not any(p.needs for p in model.parameters()) and next(iter(model.parameters()), None) is not None:
+        raise InputError(f"all parameters of this {type(model).__name__} are frozen: requires_grad_() thaws them")
     model.eval()
-    X, y = _examples(model, X, y)  # noqa: N806
-    held = () if validation is None else _examples(model, *_two(validation), of=" of validation")
+    labels = loss is None or isinstance(loss, (str, Module))
+    X, y = _examples(model, X, y, labels)  # noqa: N806
+    held = () if validation is None else _examples(model, *_two(validation), labels, of=" of validation")
     epochs, batch_size = whole(epochs, "epochs"), whole(batch_size, "batch_size")
     patience = None if patience is None else whole(patience, "patience")
     if callback is not None and not callable(callback):
@@ -226,6 +232,9 @@ def fit(
                 break
             if patience is not None and epoch - history.best_epoch >= patience:
                 break
+    except TrainingError as error:
+        error.history = history
+        raise
     finally:
         model.eval()
         if bar is not None:
@@ -334,11 +343,14 @@ def _lost(before: State, after: State) -> list[str]:
     return [name for name, x in after.items() if not _finite(x) and _finite(before[name])]
 
 
-def _examples(model: Module, X: Any, y: Any, of: str = "") -> tuple[Any, Any]:  # noqa: N803
-    """Examples and targets, with numbers of the kind that the network computes with."""
-    labels = isinstance(y, Tensor) and y.ndim == 1 and bool((y.data % 1.0 == 0.0).all())  # a Tensor has no integers
+def _examples(model: Module, X: Any, y: Any, whole: bool, of: str = "") -> tuple[Any, Any]:  # noqa: N803
+    """Examples and targets, with numbers of the kind that the network computes with.
+
+    A Tensor cannot hold integers: `whole` ones of it are labels all the same.
+    """
+    labels = isinstance(y, Tensor) and y.ndim == 1 and whole
     X, y = examples({f"X{of}": X, f"y{of}": y})  # noqa: N806
-    y = y.astype(np.int64) if labels else y
+    y = y.astype(np.int64) if labels and (y % 1.0 == 0.0).all() else y
     single = {dtype(p) for p in model.parameters()} == {np.dtype(np.float32)}
     kind = np.float32 if single else np.float64
     with np.errstate(over="ignore"):  # to infinity, which minibatches refuses

@@ -425,7 +425,7 @@ def test_no_file_to_load(tmp_path, suffix):
 @pytest.mark.parametrize("model", [None, {"a": np.zeros(2)}, Some, "w.npz", lambda: 0])
 def test_only_a_module_is_filled(tmp_path, model):
     save({"a": 1.0}, tmp_path / "w.npz")
-    with pytest.raises(InputError, match="load fills a module, as in load.model, path., not "):
+    with pytest.raises(InputError, match=r"load fills a module, as in load\(model, path\), not "):
         load(model, tmp_path / "w.npz")
 
 

@@ -531,11 +531,14 @@ def test_zero_grad_both_ways():
     assert all(p.grad is None for p in model.parameters())
     model([[1.0, 2.0]]).sum().backward()
     model.zero_grad(set_to_none=False)
-    for p in model.parameters():
+    for p in touched:
         assert np.shape(p.grad) == np.shape(p.data)
         assert not np.any(p.grad)
     assert type(model.scale.grad) is float
     small = nn.Linear(2, 1, dtype=np.float32)
+    small.zero_grad(set_to_none=False)
+    assert small.weight.grad is None  # as in PyTorch
+    small(np.float32([[1.0, 2.0]])).sum().backward()
     small.zero_grad(set_to_none=False)
     assert small.weight.grad.dtype == np.float32
     p = small.weight.grad

@@ -870,7 +870,7 @@ def test_what_is_refused_and_loses_nothing(what):
         ("MLP", "fit trains a module, not str 'MLP'"),
         (nn.MLP, "fit trains a module, not the class MLP"),
         (nn.Identity(), "no parameters"),
-        (nn.Linear(2, 2).requires_grad_(False), "needs a gradient"),
+        (nn.Linear(2, 2).requires_grad_(False), "all parameters of this Linear are frozen"),
     ],
 )
 def test_what_cannot_be_trained(model, message):
@@ -1020,3 +1020,20 @@ def test_labels_in_a_tensor_are_labels():
         histories.append(nn.fit(nn.MLP(2, [4, 1]), X, labels, epochs=2))
     assert histories[0] == histories[1]
     assert "accuracy" in histories[0]
+
+
+def test_the_history_of_what_diverged():
+    X, y = nn.data.moons(40, seed=0)
+    mg.manual_seed(0)
+    with pytest.raises(TrainingError) as caught:
+        nn.fit(nn.MLP(2, [8, 1]), X, y, loss="mse", optimizer="sgd", lr=30.0, epochs=200)
+    assert caught.value.history.epochs >= 0
+
+
+def test_without_recording_there_is_nothing_to_train_by():
+    X, y = nn.data.moons(20, seed=0)
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 1))
+    before = model.state_dict()
+    with mg.no_grad(), pytest.raises(InputError, match="outside of mg"):
+        nn.fit(model, X, y)
+    assert all((x == before[name]).all() for name, x in model.state_dict().items())
