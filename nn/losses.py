@@ -412,7 +412,10 @@ def binary_cross_entropy_with_logits(
     losses = softplus(_beside(np.where(likely, -1.0, 1.0).astype(dtype(x), copy=False), x) * x)
     if weight is not None or pos_weight is not None:
         losses = _beside(yes + no, x) * losses
-    return _reduced(what, losses + _beside(where(likely, no, -yes), x) * x, reduction)
+    rest = where(likely, no, 0.0 - yes)
+    if isinstance(rest, Node) or np.any(rest):
+        losses = losses + _beside(rest, x) * x
+    return _reduced(what, losses, reduction)
 
 
 def _repeated(what: str, weight: Any, x: Any) -> Any:
