@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 
-def write(path: Path, data: bytes | memoryview) -> None:
+def write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: beside its place first, then moved there."""
     try:
         path = path.resolve()  # what a link leads to, not the link

@@ -196,7 +196,7 @@ def _numbers(x: Any, name: str) -> np.ndarray[Any, Any]:
     return kept.astype(kept.dtype.newbyteorder("<"), order="C", copy=False)
 
 
-def _npz(arrays: Mapping[str, np.ndarray[Any, Any]]) -> memoryview:
+def _npz(arrays: Mapping[str, np.ndarray[Any, Any]]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, x in arrays.items():
@@ -204,7 +204,7 @@ def _npz(arrays: Mapping[str, np.ndarray[Any, Any]]) -> memoryview:
             info.filename = f"{name}.npy"  # given to ZipInfo, a backslash would become a slash on Windows
             with archive.open(info, "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, x, (1, 0), allow_pickle=False)
-    return out.getbuffer()
+    return out.getvalue()
 
 
 def _safetensors(arrays: dict[str, np.ndarray[Any, Any]]) -> bytes:

@@ -805,7 +805,7 @@ def test_a_bomb_takes_no_memory(tmp_path, name):
     make, error, match = BOMBS[name]
     path = tmp_path / "w.npz"
     make(path)
-    with little_memory(8):
+    with little_memory(10):
         refused(Scalar(), path, error, match)
 
 
