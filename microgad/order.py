@@ -36,10 +36,6 @@ def topological_order(root: Any, token: object | None = None) -> list[Any]:
             node = pop()
             if type(node) is tuple:  # one of three operands or more, waiting for its turn
                 node = node[0]
-                if node.prim is None and node.mark is not token:  # a leaf, such as a weight
-                    node.mark = token
-                    emit(node)
-                    continue
                 break
             right = node.b
             if type(right) is number or right.mark is token:

@@ -78,9 +78,10 @@ def generator() -> np.random.Generator:
     >>> 0.0 <= generator().random() < 1.0
     True
     """
-    if _state["generator"] is None:
-        _state["generator"] = np.random.default_rng()
-    return _state["generator"]  # type: ignore[no-any-return]
+    found: np.random.Generator | None = _state["generator"]
+    if found is None:
+        found = _state["generator"] = np.random.default_rng()
+    return found
 
 
 def uniform(low: float, high: float) -> float:

@@ -122,7 +122,7 @@ class _Call:
     """One call of a module: the computed nodes between what it was given and what it gave."""
 
     def __init__(self, scope: Scope) -> None:
-        self.scope, self.inputs = scope, _nodes(scope.inputs)
+        self.scope, self.inputs = scope, nodes(scope.inputs)
         self.results: list[Any] = []
         self.at = (0, 0)  # of the last result: its place in the order, from the end, and how far inside the call is
         self.region: set[Any] = set()
@@ -175,8 +175,16 @@ def scopes(order: Sequence[Any]) -> dict[Any, tuple[Scope, ...]]:
     return {node: tuple(call.scope for call in inside.get(node, ())) for node in order}
 
 
-def _nodes(x: Any) -> set[Any]:
-    """The nodes in what a module was called with."""
+def nodes(x: Any) -> set[Any]:
+    """The nodes in what a module was called with or gave, through lists, tuples and dicts.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> y = mg.Value(1.0)
+    >>> nodes([2.0, {"a": (y, y)}]) == {y}
+    True
+    """
     found, seen, waiting = set(), set(), [x]
     while waiting:
         x = waiting.pop()

@@ -107,32 +107,6 @@ def leaf(data: np.ndarray[Any, Any]) -> Tensor:
     return out
 
 
-def record(row: Primitive, operands: tuple[Any, ...]) -> Tensor:
-    """``row.bind(Tensor, operands)`` of two or three Tensors and no parameters but those of the row, spelled out.
-
-    Examples
-    --------
-    >>> record(structural.matmul, (Tensor([[1.0, 2.0]]), Tensor([[3.0], [4.0]])))
-    Tensor(data=[[11.]], grad=None)
-    """
-    if silent or watchers:
-        return row.bind(Tensor, operands)  # type: ignore[no-any-return]
-    out, needs = _new(Tensor), False
-    try:
-        out._value = row.array(*[x._value for x in operands], **row.params)
-    except Exception:
-        return row.bind(Tensor, operands)  # type: ignore[no-any-return]  # which says what is wrong
-    for x in operands:
-        if x.needs:
-            needs = True
-        elif x.mark is None:
-            x.mark = USED
-    out.prim, out.needs = row, needs
-    out.a, out.b = operands if len(operands) == 2 else (operands, EMPTY)
-    out.grad = out.mark = out._name = None
-    return out
-
-
 def _by_table(row: Primitive, x: Any, other: Any) -> Any:
     other = _operand(other, row, x)
     return NotImplemented if other is NotImplemented else row(x, other)

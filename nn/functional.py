@@ -13,7 +13,7 @@ from microgad.array_functions import operand
 from microgad.errors import InputError, ShapeError, shown, spell
 from microgad.randomness import generator
 from microgad.structural import shape
-from microgad.tensor import Tensor, record
+from microgad.tensor import Tensor
 
 from .activations import *  # noqa: F403
 from .choices import real, whole
@@ -67,8 +67,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
             f"linear with the weight {spell(weight)}, of shape {by}, and the bias {spell(bias)}, of shape "
             f"{shape(bias)}: it needs one number for each row of the weight"
         )
-    plain = type(x) is Tensor and type(weight) is Tensor and type(bias) is Tensor
-    return record(rows.linear, (x, weight, bias)) if plain else rows.linear(x, weight, bias)
+    return rows.linear.bind(Tensor, (x, weight, bias)) if type(x) is Tensor else rows.linear(x, weight, bias)
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True, *, inverted: bool = True) -> Any:
@@ -177,9 +176,7 @@ def batch_norm(
                 f"batch_norm of {spell(x)}, of shape {of}, in training: one number for each feature has no variance; "
                 "give a larger batch, or call eval()"
             )
-        mean = rows.mean.given(axis=axis, keepdims=True)(x)
-        apart = elementwise.sub(x, mean)
-        var = rows.mean.given(axis=axis, keepdims=True)(elementwise.mul(apart, apart))
+        mean, apart, var = _moments(x, axis)
         of_batch = ((running_mean, mean, 1.0), (running_var, var, n / (n - 1)))
         for kept, now, scale in [(_kept(x), now, scale) for x, now, scale in of_batch if x is not None]:
             kept += momentum * (np.asarray(getattr(now, "_value", now)).reshape(of[1]) * scale - kept)
@@ -188,7 +185,7 @@ def batch_norm(
     else:
         mean, var = (rows.reshape.given(to=column)(operand(y, "batch_norm")) for y in (running_mean, running_var))
         apart = elementwise.sub(x, mean)
-    return _scaled(elementwise.div(apart, elementwise.sqrt(elementwise.add(var, eps))), weight, bias, column)
+    return _scaled(apart, var, eps, weight, bias, column)
 
 
 def layer_norm(
@@ -230,10 +227,8 @@ def layer_norm(
     for y in (weight, bias):
         if y is not None and shape(operand(y, "layer_norm")) != last:
             raise ShapeError(f"layer_norm over {last} with {spell(y)} of shape {shape(y)}: they have to be the same")
-    mean = rows.mean.given(axis=tuple(range(len(of) - len(last), len(of))), keepdims=True)
-    apart = elementwise.sub(x, mean(x))
-    var = mean(elementwise.mul(apart, apart))
-    return _scaled(elementwise.div(apart, elementwise.sqrt(elementwise.add(var, eps))), weight, bias, last)
+    _, apart, var = _moments(x, tuple(range(len(of) - len(last), len(of))))
+    return _scaled(apart, var, eps, weight, bias, last)
 
 
 def lengths_of(normalized_shape: Any) -> tuple[int, ...]:
@@ -260,8 +255,17 @@ def _kept(running: Any) -> Any:
     )
 
 
-def _scaled(x: Any, weight: Any, bias: Any, to: tuple[int, ...]) -> Any:
-    """The numbers times the weights plus the biases, which stand along the axes `to`."""
+def _moments(x: Any, axis: tuple[int, ...]) -> tuple[Any, Any, Any]:
+    """The mean, how far the numbers are from it, and the variance."""
+    mean_of = rows.mean.given(axis=axis, keepdims=True)
+    mean = mean_of(x)
+    apart = elementwise.sub(x, mean)
+    return mean, apart, mean_of(elementwise.mul(apart, apart))
+
+
+def _scaled(apart: Any, var: Any, eps: float, weight: Any, bias: Any, to: tuple[int, ...]) -> Any:
+    """The distances in units of their root, times the weights plus the biases, which stand along the axes `to`."""
+    x = elementwise.div(apart, elementwise.sqrt(elementwise.add(var, eps)))
     for row, y in ((elementwise.mul, weight), (elementwise.add, bias)):
         if y is not None:
             y = operand(y, "a weight or bias")

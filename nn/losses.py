@@ -20,7 +20,7 @@ from microgad.node import Node
 from microgad.primitives import abs as size
 from microgad.primitives import clip, exp, relu, sigmoid, softplus, where
 from microgad.structural import dtype, shape
-from microgad.tensor import Tensor, leaf, record
+from microgad.tensor import Tensor, leaf
 
 from .choices import real
 from .module import Module
@@ -484,8 +484,7 @@ def cross_entropy(
     if weight is not None:
         target, reduction = _weighted("cross_entropy", target, weight, z, labels, reduction)
     each_one = labels is not None and weight is None  # targets add up to 1
-    row, target = rows.cross_entropy.given(reduction=reduction, hard=each_one), _beside(target, z)
-    return record(row, (z, target)) if type(z) is type(target) is Tensor else row(z, target)
+    return rows.cross_entropy.given(reduction=reduction, hard=each_one)(z, _beside(target, z))
 
 
 def nll_loss(input: Any, target: Any, reduction: str = "mean", *, weight: Any = None) -> Any:

@@ -17,7 +17,7 @@ from microgad.errors import InputError, MicrogadError, ShapeError, StateDictErro
 from microgad.naming import literal
 from microgad.node import Node
 from microgad.primitive import ranks
-from microgad.scopes import enter
+from microgad.scopes import enter, nodes
 from microgad.tensor import FROZEN, Tensor
 
 from .choices import flag
@@ -110,9 +110,9 @@ class Module(metaclass=_Named):
         """`forward`, whose result remembers that it came from here."""
         out = self.forward(*args, **kwargs)
         inputs: Any = (*args, *kwargs.values()) if kwargs else args or []  # a thing of its own for each call
-        given = () if self._fresh else _ids(inputs)
-        for node in (out,) if type(out) in ranks else _parts(out):
-            if node.prim is not None and id(node) not in given:  # else it was only passed on
+        given = () if self._fresh else nodes(inputs)
+        for node in (out,) if type(out) in ranks else nodes(out):
+            if node.prim is not None and node not in given:  # else it was only passed on
                 enter(node, self, inputs)
         return out
 
@@ -652,27 +652,6 @@ def misfit(what: Any, problems: list[str]) -> StateDictError:
     more = [f"and {len(problems) - 100:,} more"] if len(problems) > 100 else []
     lines = "\n  ".join([*map(literal, problems[:100]), *more])
     return StateDictError(f"the state does not fit this {type(what).__name__}, and nothing was loaded:\n  {lines}")
-
-
-def _parts(out: Any) -> Iterator[Any]:
-    """The nodes of a result that is a list, a tuple or a dict."""
-    if isinstance(out, (list, tuple, dict)):
-        for x in out.values() if isinstance(out, dict) else out:
-            if type(x) in ranks:
-                yield x
-            else:
-                yield from _parts(x)
-
-
-def _ids(x: Any) -> set[int]:
-    """The identities of the things in lists, tuples and dicts."""
-    found = set(map(id, x))
-    for y in x:
-        if isinstance(y, (list, tuple)):
-            found |= _ids(y)
-        elif isinstance(y, dict):
-            found |= _ids(list(y.values()))
-    return found
 
 
 def _visit(path: str, module: Any, found: list[_Place], barred: set[int], every: bool) -> None:

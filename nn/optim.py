@@ -326,9 +326,6 @@ class Optimizer:
                 clock["step"] += 1
                 self.tick(clock, group)
                 for part in parts:
-                    if part.stop - part.start == flat.x.size <= BLOCK:
-                        self.rule(flat.x, flat.g, memory, clock, group)
-                        continue
                     for start in range(part.start, part.stop, BLOCK):
                         block = slice(start, min(start + BLOCK, part.stop))
                         state = {name: x[block] for name, x in memory.items()}

@@ -331,7 +331,8 @@ class _Task(NamedTuple):
 
 
 def _rate(optimizer: Optimizer) -> float:
-    return optimizer.param_groups[0].get("lr", math.nan)  # type: ignore[no-any-return]
+    rate: float = optimizer.param_groups[0].get("lr", math.nan)
+    return rate
 
 
 def _finite(x: Any) -> bool:

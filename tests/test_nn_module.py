@@ -1131,3 +1131,13 @@ def test_what_nn_shows_is_what_it_promises():
     assert dir(nn) == sorted(nn.__all__)
     assert len(set(nn.__all__)) == len(nn.__all__)
     assert all(getattr(nn, name).__doc__ for name in nn.__all__)
+
+
+def test_an_argument_that_holds_itself():
+    class First(nn.Module):
+        def forward(self, x):
+            return x[0] * 2.0
+
+    given = [mg.exp(Value(0.0))]
+    given.append(given)
+    assert First()(given).data == 2.0
