@@ -58,6 +58,9 @@ if TYPE_CHECKING:
     from .derivation import derive
     from .evaluation import evaluation_trace
     from .expression import parse
+    from .replay.calls import jit
+    from .replay.listing import trace
+    from .replay.vmap import vmap
     from .serial import from_json, to_json
     from .steps import backward_steps, forward_steps
     from .transforms import grad, hessian, hessian_diagonal, hvp, jacobian, jvp, value_and_grad, vjp
@@ -93,6 +96,7 @@ __all__ = [
     "hessian_diagonal",
     "hvp",
     "jacobian",
+    "jit",
     "jvp",
     "leaky_relu",
     "log",
@@ -119,6 +123,7 @@ __all__ = [
     "swish",
     "tanh",
     "to_json",
+    "trace",
     "tree_flatten",
     "tree_leaves",
     "tree_map",
@@ -128,6 +133,7 @@ __all__ = [
     "value_and_grad",
     "viz",
     "vjp",
+    "vmap",
     "where",
 ]
 
@@ -146,9 +152,11 @@ _HOME = {  # of what is loaded when it is first used
     "hessian_diagonal": "transforms",
     "hvp": "transforms",
     "jacobian": "transforms",
+    "jit": "replay.calls",
     "jvp": "transforms",
     "parse": "expression",
     "to_json": "serial",
+    "trace": "replay.listing",
     "tree_flatten": "trees",
     "tree_leaves": "trees",
     "tree_map": "trees",
@@ -156,6 +164,7 @@ _HOME = {  # of what is loaded when it is first used
     "tree_unflatten": "trees",
     "value_and_grad": "transforms",
     "vjp": "transforms",
+    "vmap": "replay.vmap",
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import linecache
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,6 +48,10 @@ class FormatError(MicrogadError, ValueError):
 
 class AnomalyError(MicrogadError, RuntimeError):
     """A nan or an infinity that appeared under `detect_anomaly`, with the node that produced it."""
+
+
+class TraceError(MicrogadError, RuntimeError):
+    """What cannot be traced, such as a branch that depends on data, with the line of the function that does it."""
 
 
 class GradCheckError(MicrogadError, AssertionError):
@@ -200,6 +206,22 @@ def no_gradient(name: str) -> InputError:
         f"nothing below {name} needs a gradient: make a leaf with Tensor(..., requires_grad=True), "
         "outside of mg.no_grad()"
     )
+
+
+def untraceable(what: str, why: str, line: str = "") -> TraceError:
+    """The error of what cannot be traced, with the line of the user's that asks for it."""
+    return TraceError(f"{line or user_line()} cannot be traced: {what}, and {why}")
+
+
+def user_line(frame: Any = None) -> str:
+    """Where the code is that called microgad, and what stands there."""
+    frame = frame or sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("microgad", "numpy"):
+        frame = frame.f_back
+    if frame is None:
+        return "the function"
+    code = linecache.getline(frame.f_code.co_filename, frame.f_lineno, frame.f_globals).strip()
+    return f"line {frame.f_lineno} of {frame.f_code.co_filename}" + (f", `{code:.100}`," if code else "")
 
 
 def at(operands: Sequence[Any], data: Sequence[Any]) -> str:

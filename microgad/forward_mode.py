@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from .errors import undefined_derivative
@@ -11,7 +11,9 @@ from .order import dependents
 from .structural import broadcast_to, shape
 
 
-def push(order: Sequence[Any], tangents: Mapping[Node, Any], trace: bool = False) -> dict[Node, Any]:
+def push(
+    order: Sequence[Any], tangents: Mapping[Node, Any], trace: bool = False, among: Set[Node] | None = None
+) -> dict[Node, Any]:
     """Forward mode: how the nodes of `order` move when some of them move along their `tangents`.
 
     Parameters
@@ -22,6 +24,8 @@ def push(order: Sequence[Any], tangents: Mapping[Node, Any], trace: bool = False
         The nodes that move, and how fast, each in the shape of the node.
     trace : bool
         Whether the derivative rules run on nodes and give nodes, to be differentiated again.
+    among : set of Node, optional
+        The nodes that move with them; by default all that depend on them.
 
     Returns
     -------
@@ -42,11 +46,14 @@ def push(order: Sequence[Any], tangents: Mapping[Node, Any], trace: bool = False
     6.0
     """
     found = dict(tangents)
-    among = dependents(order, found)
+    among = dependents(order, found) if among is None else among
     for node in order:
         if node not in among or node in tangents:
             continue
         row, total = node.prim, None
+        if row.call:
+            found[node] = row.call.push(node, found, trace)
+            continue
         out, args = (node, node.operands) if trace else (node._value, [getattr(x, "_value", x) for x in node.operands])
         for i, x in enumerate(node.operands):
             if isinstance(x, Node) and x in found:

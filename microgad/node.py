@@ -85,6 +85,8 @@ class Node:
                 return [(b, right, upstream * right)]
             left = 1.0 if row is add else b._value
             return [(a, left, upstream * left), (b, right, upstream * right)]
+        if row is not None and row.call:
+            return row.call.pull(self, upstream, trace, among)  # type: ignore[no-any-return]
         operands = self.operands
         found: list[tuple[Node, Any, Any]] = []
         out, args = (
@@ -134,6 +136,8 @@ class Node:
         """
         if watchers or hooks:
             return self.flow_back(self.as_gradient(gradient))
+        if self.prim is not None and self.prim.call and self.prim.call.back(self, self.as_gradient(gradient)):
+            return None
         token, number, plus, times, hinge, leaves = float("-0.0"), float, add, mul, relu, []
         order = topological_order(self, token)
         self.mark = self.as_gradient(gradient)

@@ -18,6 +18,7 @@ ranks: dict[type, int] = {}  # the classes of nodes: an operation on several kin
 kinds: dict[int, Any] = {}  # by rank, the class that a structural row gives: 0 for a float, 1 for an array
 watchers: list[Any] = []  # told of every node that is born, and of every step of the chain rule: see anomaly.py
 silent: dict[int, int] = {}  # threads in which nothing is recorded, and how many times over: see recording.py
+tracing: dict[int, Any] = {}  # threads in which a function is traced, and the trace: see tracing.py
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -43,6 +44,7 @@ class Primitive:
     domain: str = ""  # what the operands have to be, for the message of a DomainError
     params: Mapping[str, Any] = field(default_factory=dict)  # structural: keywords of the rules, such as axis=0
     spelled: Callable[..., dict[str, Any]] | None = None  # structural: from the params to the three templates above
+    call: Any = None  # of a jitted function: what differentiates by all operands at once, see replay/kernel.py
 
     def given(self, **params: Any) -> Primitive:
         """The same row with its parameters, which a node keeps with it."""
@@ -87,18 +89,20 @@ class Primitive:
                 x = kind.constant(x)
             slots.append(x)
             data.append(x if type(x) is float else x._value)
+        value = self.on_arrays(data, slots) if ranks[kind] else self.on_floats(data, slots)
+        if tracing and (trace := tracing.get(get_ident())):
+            return trace.born(self, slots, value)
         node = object.__new__(kind)
-        node._value = self.on_arrays(data, slots) if ranks[kind] else self.on_floats(data, slots)
-        node.prim = self
+        node._value, node.prim = value, self
         node.a, node.b = slots if len(slots) == 2 else (slots[0] if len(slots) == 1 else tuple(slots), EMPTY)
         node.grad = node.mark = node._name = None
         for watcher in watchers:
             watcher.born(node)
         if silent and get_ident() in silent:
             node.prim, node.a, node.b = None, EMPTY, EMPTY
-            if type(node._value) is not float and (self.vjp or any(node._value is x for x in data)):
-                node._value = np.array(node._value)  # a leaf, whose data can be set, and no view of another's
-        if type(node._value) is not float:
+            if type(value) is not float and (self.vjp or any(value is x for x in data)):
+                node._value = np.array(value)  # a leaf, whose data can be set, and no view of another's
+        if type(value) is not float:
             kind.settle(node)
         return node
 

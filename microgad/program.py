@@ -1,0 +1,233 @@
+"""Programs: what a function computes, as a list of instructions, each of which makes one value from earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .naming import Text, literal, number
+from .node import Node
+from .order import EMPTY
+from .primitive import Primitive
+
+Type = tuple[tuple[int, ...], np.dtype[Any]]  # of an array: its shape and dtype
+
+
+class Input(NamedTuple):
+    """What a program is given: an argument, or a leaf or node that its function closes over.
+
+    Attributes
+    ----------
+    name : str
+        What listings call it; empty where nobody has named it.
+    type : (shape, dtype) or None
+        Of an array; None for a single number.
+    plain : bool
+        Whether it is a number or array, and no Value or Tensor: nobody asks for its gradient.
+    node : Value, Tensor or None
+        The node itself, if the function closes over it: its number is read in each call.
+    example : float or array
+        What it was when the function was traced.
+    """
+
+    name: str
+    type: Type | None
+    plain: bool
+    node: Any
+    example: Any
+
+
+class Instruction(NamedTuple):
+    """One value of a program: what makes it of which others."""
+
+    index: int
+    row: Primitive
+    operands: tuple[int, ...]
+    type: Type | None
+
+
+class Program:
+    """A function as instructions in static single assignment form, as `trace` finds it.
+
+    Values are counted from 0: the inputs come first, then constants and instructions, operands before what uses them.
+
+    Attributes
+    ----------
+    name : str
+        That of the function.
+    inputs : list of Input
+        The arguments, then what the function closes over.
+    rows : list of Primitive or None
+        What makes each value; None for inputs and constants.
+    operands : list of tuple of int
+        The values that each is made of.
+    types : list
+        Of each value the shape and dtype; None for a single number.
+    numbers : dict
+        The constants, by value.
+    names : dict
+        What some values are called.
+    outputs : list of int
+        The results.
+    """
+
+    def __init__(self, name: str, inputs: Sequence[Input] = ()) -> None:
+        self.name = name
+        self.inputs = list(inputs)
+        self.rows: list[Primitive | None] = [None] * len(self.inputs)
+        self.operands: list[tuple[int, ...]] = [()] * len(self.inputs)
+        self.types: list[Type | None] = [x.type for x in self.inputs]
+        self.numbers: dict[int, Any] = {}
+        self.names = {i: x.name for i, x in enumerate(self.inputs) if x.name}
+        self.outputs: list[int] = []
+        self.leaves: set[int] = set()  # constants that are Values or Tensors
+        self._constants: dict[Any, int] = {}
+
+    @classmethod
+    def of_graph(cls, name: str, given: Sequence[tuple[Any, Input]], order: Sequence[Any], results: Sequence[Any]) -> Any:
+        """The program that a graph is.
+
+        Parameters
+        ----------
+        name : str
+            Of the program.
+        given : sequence of (node, Input)
+            The nodes that stand for its arguments.
+        order : sequence of Node
+            The nodes that were computed, operands before what uses them; what does not lead to a result is left out.
+            Leaves among them are constants. Every other node is an input as well.
+        results : sequence of Node
+            What comes out.
+        """
+        born, live = object(), object()
+        for node in order:
+            node.mark = born
+        for i, (node, _) in enumerate(given):
+            node.mark = i
+        for node in results:
+            if node.mark is born:
+                node.mark = live
+        kept = []
+        for node in reversed(order):
+            if node.mark is live:
+                kept.append(node)
+                a, b = node.a, node.b
+                if type(a) is tuple:
+                    for x in a:
+                        if type(x) is not float and x.mark is born:
+                            x.mark = live
+                    continue
+                if type(a) is not float and a.mark is born:
+                    a.mark = live
+                if type(b) is not float and b.mark is born:
+                    b.mark = live
+        kept.reverse()
+        outside: list[Any] = []
+        n = len(given)
+        for node in kept:
+            a, b = node.a, node.b
+            for x in a if type(a) is tuple else (a, b):
+                if type(x) is not float and x.mark is not live and type(x.mark) is not int:
+                    x.mark = n + len(outside)
+                    outside.append(x)
+        for x in results:
+            if x.mark is not live and type(x.mark) is not int:
+                x.mark = n + len(outside)
+                outside.append(x)
+        found = cls(name, [*(one for _, one in given), *map(_closed_over, outside)])
+        rows, operands, types, number_of = found.rows, found.operands, found.types, found.constant
+        for node in kept:
+            row, a, b = node.prim, node.a, node.b
+            if row is None:
+                node.mark = number_of(node._value, not getattr(node, "plain", False))
+                continue
+            if type(a) is tuple:
+                made = tuple([number_of(x) if type(x) is float else x.mark for x in a])
+            elif b is EMPTY:
+                made = (a.mark,)
+            else:
+                made = (number_of(a) if type(a) is float else a.mark, number_of(b) if type(b) is float else b.mark)
+            data = node._value
+            node.mark = len(rows)
+            rows.append(row)
+            operands.append(made)
+            types.append(None if type(data) is float else (data.shape, data.dtype))
+            if node._name:
+                found.names[node.mark] = node._name
+        found.outputs = [x.mark for x in results]
+        for x in outside:
+            x.mark = OUTSIDE
+        return found
+
+    def replay(self, given: Sequence[Any]) -> list[Any]:
+        """All values of the program, computed from these inputs: of nodes nodes, of numbers and arrays the like."""
+        values = list(given)
+        for i in range(len(values), len(self.rows)):
+            row = self.rows[i]
+            if row is None:
+                values.append(self.numbers[i])
+            else:
+                values.append(row(*[values[x] for x in self.operands[i]]))
+        return values
+
+    def kept(self, outputs: Sequence[int]) -> Program:
+        """The program with these outputs, and nothing that they do not need; all inputs stay."""
+        needed = set(outputs)
+        for i in range(len(self.rows) - 1, len(self.inputs) - 1, -1):
+            if i in needed:
+                needed.update(self.operands[i])
+        found = Program(self.name, self.inputs)
+        now = {i: i for i in range(len(self.inputs))}
+        for i in range(len(self.inputs), len(self.rows)):
+            if i not in needed:
+                continue
+            if self.rows[i] is None:
+                now[i] = found.constant(self.numbers[i])
+                continue
+            now[i] = len(found.rows)
+            found.rows.append(self.rows[i])
+            found.operands.append(tuple([now[x] for x in self.operands[i]]))
+            found.types.append(self.types[i])
+            if i in self.names:
+                found.names[now[i]] = self.names[i]
+        found.outputs = [now[i] for i in outputs]
+        return found
+
+    def plain(self) -> list[bool]:
+        """Of each value whether it is a plain number or array where the function is called, and no node."""
+        found = [x.plain for x in self.inputs]
+        for i in range(len(found), len(self.rows)):
+            row = self.rows[i]
+            if row is None:
+                found.append(i not in self.leaves)
+            else:
+                found.append(row.name == "data" or (row.name != "detach" and all([found[x] for x in self.operands[i]])))
+        return found
+
+    def constant(self, x: Any, leaf: bool = False) -> int:
+        """The value that is this number, or this array; of a `leaf` that the function makes it is another one."""
+        if type(x) is float:
+            key: Any = (x or str(x), leaf)
+        else:
+            key = (x.tobytes(), x.shape, x.dtype) if x.size <= 4096 else id(x)
+        found = self._constants.get(key)
+        if found is None:
+            if leaf:
+                self.leaves.add(len(self.rows))
+            found = self._constants[key] = len(self.rows)
+            self.rows.append(None)
+            self.operands.append(())
+            self.types.append(None if type(x) is float else (x.shape, x.dtype))
+            self.numbers[found] = x
+        return found
+
+
+OUTSIDE = object()  # the mark of a node that some program reads
+
+
+def _closed_over(node: Any) -> Input:
+    data = node._value
+    kind = None if type(data) is float else (data.shape, data.dtype)
+    return Input(str(node.name or ""), kind, False, node, data)

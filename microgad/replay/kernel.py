@@ -1,0 +1,373 @@
+"""Kernels: programs that run. A call of one is one node of a graph, and keeps what its reverse pass needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from microgad.autodiff import pull
+from microgad.errors import DomainError
+from microgad.node import Node
+from microgad.order import EMPTY, order_of_all
+from microgad.primitive import Primitive, watchers
+from microgad.program import Program
+from microgad.structural import cast, dtype, index, item, reshape, scatter
+from microgad.tensor import Tensor, leaf
+from microgad.value import Value
+
+from . import derive
+from .lower import Lowered, compiled
+from .optimise import optimised
+from .regroup import Irregular, regrouped
+
+Passes = tuple[Callable[..., Any], Callable[..., Any]]
+
+
+class Variant:
+    """A program in the form that runs: with the reverse pass for some of its inputs, or without one.
+
+    Attributes
+    ----------
+    listed : list of int
+        The inputs by which it gives derivatives.
+    """
+
+    def __init__(self, kernel: Kernel, by: Collection[int]) -> None:
+        arrays, self.by, self.listed = kernel.arrays, by, list[int]()
+        results = len(arrays.outputs)
+        if by:
+            arrays, self.listed = derive.with_gradient(arrays, by, kernel.of)
+        pools = [k for k, source in enumerate(kernel.sources) if isinstance(source, list)]
+        self.lowered = Lowered(optimised(arrays), results, pools, kernel.strict)
+        self.make = compiled(self.lowered)
+        self.shared = self.lowered.shared[:results]
+        self.pool: list[Passes] = []
+
+    def frame(self) -> Frame:
+        """Buffers that nobody uses, and the passes around them."""
+        try:
+            return Frame(self, self.pool.pop())
+        except IndexError:
+            return Frame(self, self.make())
+
+
+class Frame:
+    """The buffers of one call, which go back to the pool when the call is forgotten.
+
+    Attributes
+    ----------
+    forward, backward : callable
+        The passes.
+    owners : list or None
+        For each input of the array program the node that it was, or the list of nodes; None where one of them is
+        computed itself, so that a backward pass has to go on from there.
+    """
+
+    __slots__ = ("backward", "forward", "owners", "variant")
+
+    def __init__(self, variant: Variant, passes: Passes) -> None:
+        self.variant = variant
+        self.forward, self.backward = passes
+        self.owners: Any = None
+
+    def __del__(self) -> None:
+        self.variant.pool.append((self.forward, self.backward))
+
+
+class Call(Tensor, rank=1):
+    """A call of a kernel in a graph: its results as one flat array, of which they are parts."""
+
+    __slots__ = ("frame",)
+    frame: Any
+
+
+class Kernel:
+    """A program, ready to run and to be differentiated.
+
+    Attributes
+    ----------
+    program : Program
+        As it was traced.
+    arrays : Program
+        What runs: regrouped, if that makes it shorter.
+    sources : list
+        For each input of `arrays` which input of `program` it is, or which numbers lie in it.
+    of : list of int
+        The outputs that are nodes where the kernel is called on nodes; the others are plain numbers and arrays.
+    """
+
+    def __init__(self, program: Program, of: Sequence[int] | None = None) -> None:
+        self.program = program
+        numbers = [row for row, kind in zip(program.rows, program.types, strict=True) if row is not None and kind is None]
+        self.scalar = bool(numbers)
+        self.strict = any(row.domain for row in numbers)
+        self.arrays, self.regular = program, False
+        self.sources: list[int | list[int]] = list(range(len(program.inputs)))
+        self.why = "arrays as they were written"
+        if numbers:
+            try:
+                self.arrays, self.sources = regrouped(program)
+                self.regular = True
+                few = sum(row is not None for row in self.arrays.rows)
+                self.why = f"{len(numbers):,} operations on numbers became {few:,} on arrays"
+            except Irregular as error:
+                self.why = str(error)
+        self.where: dict[int, int] = {}  # of each input of the program the one of `arrays` that it is or lies in
+        for k, source in enumerate(self.sources):
+            self.where |= dict.fromkeys(source if isinstance(source, list) else [source], k)
+        self.of = list(range(len(program.outputs)) if of is None else of)
+        self.parts = [Part(self, program.types[program.outputs[k]]) for k in self.of]
+        for part, start in zip(self.parts, accumulate((part.size for part in self.parts), initial=0), strict=False):
+            part.put(start)
+        self.size = sum(part.size for part in self.parts)
+        kinds = {part.dtype for part in self.parts}
+        self.dtype = kinds.pop() if len(kinds) == 1 else np.dtype(float)
+        latex = rf"\operatorname{{{{{program.name}}}}}".replace("_", r"\_") + r"\left({}\right)"
+        self.row = Primitive(program.name, _refused, _refused, vjp=(_refused,), jvp=(_refused,), label=program.name,
+                             text=f"{program.name}({{}})", latex=latex, flow=("its reverse pass",), call=self)  # fmt: skip
+        self._variants: dict[Any, Variant] = {}
+        self._derived: dict[Any, Any] = {}
+
+    # ---- running
+
+    def variant(self, wanted: Collection[int]) -> Variant:
+        """The form that gives derivatives by these inputs of the program."""
+        by = frozenset([self.where[i] for i in wanted])
+        if by not in self._variants:
+            try:
+                self._variants[by] = Variant(self, sorted(by))
+            except DomainError:  # of a derivative, which is an error where it is asked for
+                return self.variant(())
+        return self._variants[by]
+
+    def given(self, data: Sequence[Any]) -> list[Any]:
+        """What the forward pass is given, of the numbers and arrays of all inputs."""
+        return [[data[i] for i in source] if isinstance(source, list) else data[source] for source in self.sources]
+
+    def run(self, data: Sequence[Any], wanted: Collection[int] = ()) -> tuple[tuple[Any, ...], Frame]:
+        """All outputs, from numbers and arrays for all inputs, and the buffers of this call.
+
+        Arrays among the outputs may be buffers.
+        """
+        frame = self.variant(wanted).frame()
+        return frame.forward(*self.given(data)), frame
+
+    def bind(self, operands: Sequence[Any]) -> list[Any]:
+        """The results of a call, as nodes, from nodes and numbers for all inputs."""
+        wanted = [i for i, x in enumerate(operands) if type(x) is not float and x.needs]
+        outputs, frame = self.run([x if type(x) is float else x._value for x in operands], wanted)
+        return self.nodes(tuple(operands), outputs, frame, bool(wanted))
+
+    def flat(self, outputs: Sequence[Any]) -> Any:
+        """The results in one array."""
+        out = np.empty(self.size, self.dtype)
+        for k, part in zip(self.of, self.parts, strict=True):
+            if part.to is None:
+                out[part.start] = outputs[k]
+            else:
+                out[part.start : part.stop] = np.reshape(outputs[k], -1)
+        return out
+
+    def nodes(self, operands: tuple[Any, ...], outputs: Sequence[Any], frame: Any, needs: bool) -> list[Any]:
+        """The results of a call, as nodes above that of the call."""
+        call: Any = object.__new__(Call)
+        call._value, call.prim, call.a, call.b, call.frame = self.flat(outputs), self.row, operands, EMPTY, frame
+        call.grad = call.mark = call._name = None
+        call.needs = needs
+        return [part.of(call) for part in self.parts]
+
+    def leaves(self, outputs: Sequence[Any]) -> list[Any]:
+        """The results as leaves, where nothing is recorded."""
+        found = []
+        for k, part in zip(self.of, self.parts, strict=True):
+            data = outputs[k]
+            found.append(Value(data) if part.to is None else Tensor(np.array(data, part.dtype).reshape(part.to)))
+        return found
+
+    # ---- derivatives
+
+    def pull(self, call: Any, upstream: Any, trace: bool, among: Any) -> list[tuple[Node, Any, Any]]:
+        """The chain rule at a call: for each operand that needs one its contribution."""
+        operands = call.a
+        wanted = [i for i, x in enumerate(operands)
+                  if type(x) is not float and (x.needs if among is None else x in among)]  # fmt: skip
+        cotangents = [part.taken(upstream) for part in self.parts]
+        try:
+            if trace:
+                found = self._traced(operands, wanted, cotangents)
+            else:
+                found = self._pulled(call.frame, operands, wanted, cotangents)
+        except (ArithmeticError, ValueError):
+            found = self._step_by_step(operands, wanted, cotangents, trace)
+        edges = [(operands[i], None, found[i]) for i in wanted if i in found]
+        for watcher in watchers:
+            watcher.flowed(call, upstream, edges)
+        return edges
+
+    def _pulled(self, frame: Any, operands: Any, wanted: Sequence[int], cotangents: Sequence[Any]) -> dict[int, Any]:
+        if frame is None or not {self.where[i] for i in wanted} <= set(frame.variant.by):
+            frame = self.run([x if type(x) is float else x._value for x in operands], wanted)[1]
+            if not {self.where[i] for i in wanted} <= set(frame.variant.by):
+                raise ArithmeticError
+        found: dict[int, Any] = {}
+        for k, slope in zip(frame.variant.listed, frame.backward(*cotangents), strict=True):
+            source = self.sources[k]
+            if isinstance(source, list):
+                found |= zip(source, slope.tolist(), strict=True)
+            else:
+                found[source] = slope if type(slope) is float else np.array(slope)
+        return found
+
+    def _traced(self, operands: Any, wanted: Sequence[int], cotangents: Sequence[Any]) -> dict[int, Any]:
+        key = "gradient", tuple(wanted)
+        if key not in self._derived:
+            program, listed = derive.gradient(self.program, wanted, self.of)
+            self._derived[key] = Kernel(program), listed
+        kernel, listed = self._derived[key]
+        return dict(zip(listed, kernel.bind([*operands, *map(_as_node, cotangents)]), strict=True)) if listed else {}
+
+    def _step_by_step(
+        self, operands: Any, wanted: Sequence[int], cotangents: Sequence[Any], trace: bool
+    ) -> dict[int, Any]:
+        """The same over the graph that the program is, which says where a derivative does not exist."""
+        given = list(operands)
+        if not trace:
+            given = [x if type(x) is float else Value(x._value, x.name) if type(x._value) is float
+                     else Tensor(x._value, True, x.name) for x in operands]  # fmt: skip
+        with np.errstate(all="ignore"):
+            values = self.program.replay(given)
+            results = [values[self.program.outputs[k]] for k in self.of]
+            order = order_of_all([x for x in results if isinstance(x, Node)])
+            among = derive.reached(order, [given[i] for i in wanted])
+            seeds: dict[Node, Any] = {}
+            for x, g in zip(results, cotangents, strict=True):
+                if x in among:
+                    seeds[x] = seeds[x] + g if x in seeds else g
+            found = pull(order, trace, among, seeds)
+        return {i: found[given[i]] for i in wanted if given[i] in found}
+
+    def push(self, call: Any, tangents: Any, trace: bool) -> Any:
+        """Forward mode at a call: how its flat array moves with the operands that have tangents."""
+        operands = call.a
+        by = [i for i, x in enumerate(operands) if type(x) is not float and x in tangents]
+        key = "tangent", tuple(by)
+        if key not in self._derived:
+            self._derived[key] = Kernel(derive.tangent(self.program, by, self.of))
+        kernel, ways = self._derived[key], [tangents[operands[i]] for i in by]
+        if trace:
+            return kernel.bind([*operands, *map(_as_node, ways)])[0].a
+        data = [x if type(x) is float else x._value for x in operands]
+        return kernel.flat(kernel.run([*data, *ways])[0])
+
+    def back(self, call: Any, gradient: Any) -> bool:
+        """There is no short way back from a call itself, which nobody has."""
+        return False
+
+
+class Part:
+    """One result of a kernel: where it lies in the flat array, and the row that takes it from there.
+
+    Attributes
+    ----------
+    to : tuple of int or None
+        Its shape; None for a Value.
+    start, stop, size : int
+        Where it lies.
+    """
+
+    def __init__(self, kernel: Kernel, kind: Any) -> None:
+        self.kernel = kernel
+        self.to, self.dtype = (None, np.dtype(float)) if kind is None else kind
+        self.size = 1 if self.to is None else math.prod(self.to)
+
+    def put(self, start: int) -> None:
+        """Say where it lies."""
+        self.start, self.stop = start, start + self.size
+        text = f"{{}}[{start}]" if self.to is None else f"{{}}[{start}:{self.stop}]"
+        self.row = Primitive("result", _refused, _refused, vjp=(_refused,), jvp=(_refused,), label=text[2:], text=text,
+                             latex=f"{{{{{{}}}}}}_{{{{{text[3:-1]}}}}}", flow=("G at its place, else 0",), call=self)  # fmt: skip
+
+    def of(self, call: Any) -> Any:
+        """The result of a call, as a node."""
+        out: Any
+        if self.to is None:
+            out = object.__new__(Value)
+            out._value = float(call._value[self.start])
+        else:
+            out = object.__new__(Tensor)
+            out._value = call._value[self.start : self.stop].reshape(self.to).astype(self.dtype, copy=False)
+            out.needs = call.needs
+        out.prim, out.a, out.b = self.row, call, EMPTY
+        out.grad = out.mark = out._name = None
+        return out
+
+    def taken(self, flat: Any) -> Any:
+        """The part of a flat array: a number or array, or where that is a node a node."""
+        if isinstance(flat, Node):
+            if self.to is None:
+                return item.given(at=(self.start,))(flat)
+            part = reshape.given(to=self.to)(index.given(key=(slice(self.start, self.stop),))(flat))
+            return part if dtype(part) == self.dtype else cast.given(to=self.dtype)(part)
+        if self.to is None:
+            return float(flat[self.start])
+        return np.asarray(flat[self.start : self.stop]).reshape(self.to).astype(self.dtype, copy=False)
+
+    def pull(self, node: Any, upstream: Any, trace: bool, among: Any) -> list[tuple[Node, Any, Any]]:
+        """The chain rule at a result: what flows into the flat array."""
+        call, size = node.a, self.kernel.size
+        if not (call.needs if among is None else call in among):
+            return []
+        if isinstance(upstream, Node):
+            flat = upstream if self.to is None else reshape.given(to=(self.size,))(upstream)
+            key: Any = (self.start,) if self.to is None else (slice(self.start, self.stop),)
+            found = scatter.given(key=key, to=(size,))(flat)
+            found = found if dtype(found) == self.kernel.dtype else cast.given(to=self.kernel.dtype)(found)
+        else:
+            found = np.zeros(size, self.kernel.dtype)
+            found[self.start : self.stop] = np.reshape(upstream, -1)
+        for watcher in watchers:
+            watcher.flowed(node, upstream, [(call, None, found)])
+        return [(call, None, found)]
+
+    def push(self, node: Any, tangents: Any, trace: bool) -> Any:
+        """Forward mode at a result."""
+        return self.taken(tangents[node.a])
+
+    def back(self, node: Any, gradient: Any) -> bool:
+        """A backward pass from a result of a kernel that was called on leaves: at once, and it says so."""
+        call, kernel = node.a, self.kernel
+        frame = call.frame
+        if frame is None or frame.owners is None or not call.needs:
+            return False
+        seed = np.zeros(kernel.size, kernel.dtype)
+        seed[self.start : self.stop] = np.reshape(gradient, -1)
+        try:
+            slopes = frame.backward(*[part.taken(seed) for part in kernel.parts])
+        except (ArithmeticError, ValueError):
+            return False
+        found = [(frame.owners[k], slope) for k, slope in zip(frame.variant.listed, slopes, strict=True)]
+        found = [(x, slope if type(x) is list or type(slope) is float else x.collect(np.array(slope))) for x, slope in found]
+        node.grad, call.grad = gradient, seed
+        for owner, slope in found:
+            if type(owner) is list:
+                for leaf, g in zip(owner, slope.tolist(), strict=True):
+                    held = leaf.grad
+                    leaf.grad = g if held is None else held + g
+            elif type(slope) is float:
+                owner.grad = slope if owner.grad is None else owner.grad + slope
+            elif owner.needs:
+                owner.grad = slope
+        return True
+
+
+def _as_node(x: Any) -> Any:
+    """A number as it is, an array as a leaf."""
+    return x if type(x) is float or isinstance(x, Node) else leaf(x)
+
+
+def _refused(*args: Any, **params: Any) -> Any:
+    raise TypeError("a kernel is differentiated as a whole")

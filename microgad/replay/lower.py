@@ -1,0 +1,632 @@
+"""From a program to Python that runs it: NumPy on arrays that are there already, floats for single numbers.
+
+Every array instruction writes into a buffer that was planned for it; views of buffers are made once. What comes out
+is the source of a function that makes two others, the forward pass and the reverse pass, around one set of buffers.
+The reverse pass reads what the forward pass has left there, and destroys nothing of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from struct import Struct
+from typing import Any
+
+import numpy as np
+
+from microgad.primitive import Primitive
+from microgad.primitives import TABLE, relu
+from microgad.program import Program, Type
+
+from .rows import nested, spelled, window
+
+SMALL = 4096  # numbers: constants of such arrays are written out, and inputs copied to where views of them stand
+FLOATS = {  # how a row is written on floats; others are called
+    "add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "neg": "-{}",
+    "relu": "(0.0 if {0} <= 0.0 else {0})", "greater": "(1.0 if {} > {} else 0.0)",
+    "equal": "(1.0 if {} == {} else 0.0)", "where": "({1} if {0} else {2})",
+    "maximum": "({0} if {0} > {1} or {0} != {0} else {1})", "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
+    "exp": "math_exp({})", "log": "math_log({})", "tanh": "math_tanh({})", "sqrt": "math_sqrt({})",
+    "sin": "math_sin({})", "cos": "math_cos({})", "abs": "math_fabs({})", "erf": "math_erf({})",
+}  # fmt: skip
+PLAIN = {"add", "sub", "mul", "neg", "relu", "greater", "equal", "maximum", "minimum"}  # which are never an error
+SAME = ("identity", "data", "detach")
+VIEWS = ("view", "reshape", "transpose", *SAME)
+_FUNCTIONS = ("exp", "log", "tanh", "sqrt", "sin", "cos", "fabs", "erf")
+
+
+class Undefined(ArithmeticError):
+    """A number outside of the domain of a row, where Values raise an error and arrays have nan or inf."""
+
+
+def _finite(x: Any) -> None:
+    """Raise where an array is not finite."""
+    s = x.sum()
+    if s - s != 0.0:
+        raise Undefined
+
+
+class Lowered:
+    """A program as source code.
+
+    Attributes
+    ----------
+    source : str
+        Of a function ``make``, which returns the forward and the reverse pass around new buffers.
+    shared : list of bool
+        For each output whether what comes out belongs to the buffers, and has to be copied by whoever keeps it.
+    """
+
+    def __init__(self, program: Program, results: int, pools: Sequence[int] = (), strict: bool = False) -> None:
+        self.program, self.results, self.strict = program, results, strict
+        self.pools = set(pools)
+        self.space: dict[str, Any] = {f"math_{name}": getattr(math, name) for name in _FUNCTIONS}
+        self.space |= {"finite": _finite, "inf": math.inf, "nan": math.nan, "errstate": np.errstate, "np": np}
+        self.top: list[str] = []
+        self.body: list[str] = []
+        self.name = [""] * len(program.rows)
+        self.fixed: set[int] = set()  # values whose array is the same one in every call
+        self.flat: set[int] = set()  # values whose numbers lie in a row
+        self.buffer: dict[int, str] = {}  # of the values that own one which may be written into again
+        self.free: dict[Any, list[str]] = {}
+        self.crossing: set[str] = set()  # what the forward pass leaves for the reverse pass
+        self.count = 0
+        self._plan()
+        self.source = self._written()
+
+    # ---- the plan: what is computed in which pass, and how long it is needed
+
+    def _plan(self) -> None:
+        program = self.program
+        first = self._needed(program.outputs[: self.results])
+        second = self._needed(program.outputs[self.results :]) - first
+        n = len(program.inputs)
+        self.passes = [sorted(i for i in found if program.rows[i] is not None) for found in (first, second)]
+        self.phase = {i: k for k, found in enumerate((first, second)) for i in found}
+        for i in range(n):
+            self.phase[i] = 0 if i in first or i not in second else self.phase[i]
+        order = [i for ids in self.passes for i in ids]
+        self.at = {i: t for t, i in enumerate(order)}
+        self.users: dict[int, list[int]] = {}
+        self.root = list(range(len(program.rows)))
+        self.last: dict[int, int] = {}
+        for i in order:
+            row, given = program.rows[i], program.operands[i]
+            assert row is not None
+            if row.name in VIEWS and program.types[given[0]] is not None:
+                self.root[i] = self.root[given[0]]
+            for x in given:
+                self.users.setdefault(x, []).append(i)
+                self.last[self.root[x]] = self.at[i]
+        for i in program.outputs:
+            self.last[self.root[i]] = len(order)
+        self.masks: set[int] = set()
+        for i in order:
+            if self._is_mask(i):
+                self.masks.add(i)
+        self.target: dict[int, tuple[int, int]] = {}  # of values that are computed where they are joined: where
+        for i in order:
+            row = program.rows[i]
+            assert row is not None
+            if row.name in ("assemble", "concatenate") and self.shape(i):
+                for k, x in enumerate(program.operands[i]):
+                    self._aim(x, i, k)
+
+    def _needed(self, outputs: Sequence[int]) -> set[int]:
+        found, waiting = set(outputs), list(outputs)
+        while waiting:
+            for x in self.program.operands[waiting.pop()]:
+                if x not in found:
+                    found.add(x)
+                    waiting.append(x)
+        return found
+
+    def _is_mask(self, i: int) -> bool:
+        """Whether a comparison is only multiplied with: then it can stay an array of bool."""
+        row = self.program.rows[i]
+        assert row is not None
+        if row.name not in ("greater", "equal") or not self.shape(i) or i in self.program.outputs:
+            return False
+        for j in self.users.get(i, ()):
+            user = self.program.rows[j]
+            a, b = (*self.program.operands[j], -1)[:2]
+            other = b if a == i else a
+            if user is None or user.name != "mul" or other == i or other in self.masks:
+                return False
+        return True
+
+    def _aim(self, x: int, i: int, k: int) -> None:
+        """Let a value be computed at its place in what it is joined to, where nothing stands against it."""
+        program = self.program
+        while x not in self.target and (row := program.rows[x]) is not None and row.name == "reshape":
+            if len(self.users[x]) > 1:
+                return
+            [x] = program.operands[x]
+        row = program.rows[x]
+        if row is None or x in self.target or x in program.outputs or self.phase[x] != self.phase[i]:
+            return
+        if program.types[x] is None or program.types[x][1] != program.types[i][1] or not self.shape(x):  # type: ignore[index]
+            return
+        if row.name == "matmul" or (row.partials and _ufunc(row) is not None and x not in self.masks):
+            self.target[x] = (i, k)
+
+    # ---- small questions
+
+    def shape(self, i: int) -> tuple[int, ...]:
+        """The shape of a value; none for a single number."""
+        kind = self.program.types[i]
+        return () if kind is None else kind[0]
+
+    def single(self, i: int) -> bool:
+        """Whether a value is a float in the code: a number, or an array without axes."""
+        return not self.shape(i)
+
+    def fresh(self) -> int:
+        """A number for a new name."""
+        self.count += 1
+        return self.count
+
+    def bound(self, x: Any, stem: str) -> str:
+        """A name for an object that the code uses."""
+        for name, known in self.space.items():
+            if known is x:
+                return name
+        name = stem if stem not in self.space else f"{stem}_{self.fresh()}"
+        self.space[name] = x
+        return name
+
+    def line(self, text: str) -> None:
+        """Add a line to the pass under way."""
+        self.body.append(text)
+
+    def use(self, i: int) -> str:
+        """What a value is called here; a constant array gets its name when it is first used."""
+        if not self.name[i]:
+            x = self.program.numbers[i]
+            if self.single(i):
+                text = repr(float(x))
+                self.name[i] = f"({text})" if text.startswith("-") else text
+            else:
+                self.name[i] = self.bound(np.ascontiguousarray(x), f"c{i}")
+                self.fixed.add(i)
+                self.flat.add(i)
+        if self.now == 1 and self.phase.get(i) == 0 and self.name[i].startswith("v"):
+            self.crossing.add(self.name[i])
+        return self.name[i]
+
+    def beside(self, i: int, kind: Type) -> str:
+        """A value as an operand of an operation on arrays: a constant number as an array, which NumPy meets quicker."""
+        if not self.single(i) or i not in self.program.numbers:
+            return self.use(i)
+        x = float(self.program.numbers[i])
+        key = f"k_{repr(x).replace('-', 'm').replace('.', '_').replace('+', 'p')}_{kind[1].name}"
+        self.space.setdefault(key, np.array(x, kind[1]))
+        return key
+
+    # ---- buffers
+
+    def allocate(self, kind: Type, fill: str = "empty") -> str:
+        """A new buffer."""
+        name = f"b{self.fresh()}"
+        self.top.append(f"{name} = np.{fill}({kind[0]}, {kind[1].name!r})")
+        return name
+
+    def place(self, i: int, inside: Sequence[int] = ()) -> str:
+        """Where a value is computed: its place in what it is joined to, the buffer of an operand that is not needed
+        any more, or one that is free."""  # fmt: skip
+        kind = self.program.types[i]
+        assert kind is not None
+        self.fixed.add(i)
+        self.flat.add(i)
+        if i in self.target:
+            return self.aimed(i)
+        kind = (kind[0], np.dtype(bool)) if i in self.masks else kind
+        for x in inside:
+            if x in self.buffer and self.last[x] == self.at[i] and self.phase[x] == self.phase[i]:
+                if self.program.types[x] == kind and x not in self.masks:
+                    self.buffer[i] = self.name[i] = self.buffer.pop(x)
+                    return self.name[i]
+        free = self.free.get(kind)
+        self.buffer[i] = self.name[i] = free.pop() if free else self.allocate(kind)
+        return self.name[i]
+
+    def release(self, t: int, i: int) -> None:
+        """Give back the buffers of what was used here for the last time."""
+        for x in {self.root[x] for x in self.program.operands[i]}:
+            if x in self.buffer and self.last[x] == t and self.phase[x] == self.phase[i]:
+                kind = self.program.types[x]
+                assert kind is not None
+                kind = (kind[0], np.dtype(bool)) if x in self.masks else kind
+                self.free.setdefault(kind, []).append(self.buffer.pop(x))
+
+    def aimed(self, i: int) -> str:
+        """The place of a value in what it is joined to."""
+        j, k = self.target[i]
+        whole = self.joined(j)
+        row = self.program.rows[j]
+        assert row is not None
+        text, flat = self.part(whole, row, j, k)
+        piece = self.shape(self.program.operands[j][k])
+        if piece != self.shape(i):
+            text += f".reshape({self.shape(i)})"
+        self.name[i] = f"s{i}"
+        self.top.append(f"s{i} = {text}")
+        if not flat:
+            self.flat.discard(i)
+        return self.name[i]
+
+    def part(self, whole: str, row: Primitive, j: int, k: int) -> tuple[str, bool]:
+        """Part `k` of what is joined, and whether its numbers lie in a row."""
+        parts = self.program.operands[j]
+        if row.name == "concatenate":
+            axis = row.params["axis"]
+            start = sum(self.shape(x)[axis] for x in parts[:k])
+            cut = ":, " * axis + f"{start}:{start + self.shape(parts[k])[axis]}"
+            return f"{whole}[{cut}]", math.prod(self.shape(j)[:axis]) == 1
+        offset, strides, to = row.params["spots"][k]
+        size = math.prod(self.shape(j))
+        flat = whole if len(self.shape(j)) == 1 else f"{whole}.reshape(-1)"
+        steps = [math.prod(to[a + 1 :]) for a in range(len(to))]
+        if nested(strides, to) is None:
+            name = self.bound(window, "window")
+            return f"{name}({flat}, {offset}, {strides}, {to})", False
+        return spelled(flat, offset, strides, to, size), all(
+            s == t for s, t, n in zip(strides, steps, to, strict=True) if n > 1
+        )
+
+    def joined(self, j: int) -> str:
+        """The buffer in which parts are joined, made with the first of them."""
+        if not self.name[j]:
+            row, kind = self.program.rows[j], self.program.types[j]
+            assert row is not None and kind is not None
+            self.whole[j] = self._covered(row, kind)
+            full, clean = self.whole[j]
+            self.name[j] = self.allocate(kind, "empty" if full else "zeros")
+            if not clean:
+                self.line(f"{self.name[j]}.fill(0.0)")
+            self.fixed.add(j)
+            self.flat.add(j)
+        return self.name[j]
+
+    def _covered(self, row: Primitive, kind: Type) -> tuple[bool, bool]:
+        """Whether parts fill what they are joined to, and whether none meets another one where nothing was before."""
+        if row.name == "concatenate":
+            return True, True
+        met = np.zeros(math.prod(kind[0]), bool)
+        clean = True
+        for offset, strides, to in row.params["spots"]:
+            part = window(met, offset, strides, to)
+            if part.any() and not part.all():
+                clean = False
+            part[...] = True
+        return bool(met.all()), clean
+
+    # ---- the passes
+
+    def _written(self) -> str:
+        program, n = self.program, len(self.program.inputs)
+        self.whole: dict[int, tuple[bool, bool]] = {}
+        bodies = []
+        for phase in (0, 1):
+            self.now, self.body = phase, []
+            for i in range(n):
+                if self.phase[i] == phase:
+                    self._input(i)
+            for i in self.passes[phase]:
+                self._instruction(i)
+                self.release(self.at[i], i)
+            outputs = program.outputs[: self.results] if phase == 0 else program.outputs[self.results :]
+            self.line(f"return ({''.join(self.use(i) + ', ' for i in outputs)})")
+            bodies.append(self.body)
+        self.shared = [not self.single(i) and i in self.fixed or i < n for i in program.outputs]
+        lines = ["def make():", *(f"    {line}" for line in self.top)]
+        crossing = ", ".join(sorted(self.crossing))
+        lines += [f"    {name} = None" for name in sorted(self.crossing)]
+        for phase, name in enumerate(("forward", "backward")):
+            given = ", ".join(f"a{i}" for i in range(n) if self.phase[i] == phase)
+            lines += ["    @errstate(all='ignore')", f"    def {name}({given}):"]
+            if phase == 0 and crossing:
+                lines.append(f"        nonlocal {crossing}")
+            lines += [f"        {line}" for line in bodies[phase]]
+        return "\n".join([*lines, "    return forward, backward", ""])
+
+    def _input(self, i: int) -> None:
+        program, kind = self.program, self.program.types[i]
+        later = self.phase[i] == 0 and any(self.phase[j] == 1 for j in self.users.get(i, ()))
+        views = [j for j in self.users.get(i, ()) if program.rows[j].name in VIEWS]  # type: ignore[union-attr]
+        if kind is None or (not kind[0] and i not in self.pools):
+            self.name[i] = f"a{i}"
+            if kind is not None:
+                self.line(f"a{i} = float(a{i})")
+        elif i in self.pools:
+            self.name[i] = self.allocate(kind)
+            pack = self.bound(Struct(f"{kind[0][0]}d").pack_into, f"pack{i}")
+            self.line(f"{pack}({self.name[i]}, 0, *a{i})")
+            self.fixed.add(i)
+            self.flat.add(i)
+            return
+        elif views and math.prod(kind[0]) <= SMALL:
+            self.name[i] = self.allocate(kind)
+            self.line(f"{self.name[i]}[...] = a{i}")
+            self.fixed.add(i)
+            self.flat.add(i)
+            return
+        else:
+            self.name[i] = f"a{i}"
+            if views:
+                self.line(f"a{i} = np.ascontiguousarray(a{i})")
+                self.flat.add(i)
+        if later:
+            self.name[i] = f"v{i}"
+            self.line(f"v{i} = a{i}")
+
+    def _instruction(self, i: int) -> None:
+        row, given, kind = self.program.rows[i], self.program.operands[i], self.program.types[i]
+        assert row is not None
+        if kind is None or not kind[0]:
+            self._float(i, row, given)
+            return
+        make = getattr(self, f"_do_{row.name}", None)
+        if make is not None:
+            make(i, row, given, kind)
+        elif row.partials:
+            self._elementwise(i, row, given, kind)
+        else:
+            self._call(i, row, given)
+        if self.strict and row.domain and row.partials:
+            self.line(f"finite({self.name[i]})")
+
+    def _call(self, i: int, row: Primitive, given: Sequence[int]) -> None:
+        """A row that is called, and makes an array of its own."""
+        rule = partial(row.array, **row.params) if row.params else row.array
+        name = self.bound(rule, f"{row.name}{i}" if row.params else row.name)
+        self.name[i] = f"v{i}"
+        self.line(f"v{i} = {name}({', '.join(map(self.use, given))})")
+        if row.name not in ("index", "broadcast_to"):
+            return
+        self.flat.discard(i)
+
+    def _alias(self, i: int, x: int) -> None:
+        """One value that is another, by another name."""
+        self.name[i] = self.use(x)
+        for kinds in (self.fixed, self.flat):
+            if x in kinds:
+                kinds.add(i)
+
+    # ---- floats
+
+    def _float(self, i: int, row: Primitive, given: Sequence[int]) -> None:
+        x = given[0]
+        if self.single(x) and (not row.partials or row.name in SAME):
+            self._alias(i, x)
+            return
+        self.name[i] = f"v{i}"
+        self.line(f"v{i} = {self._of_numbers(i, row, given) if row.partials else self._of_arrays(row, given)}")
+
+    def _of_numbers(self, i: int, row: Primitive, given: Sequence[int]) -> str:
+        names = list(map(self.use, given))
+        value = self.program.types[i] is None
+        if row.name == "pow" and given[1] in self.program.numbers and self.program.numbers[given[1]] == 2.0:
+            return f"{names[0]} * {names[0]}"
+        if row.name in FLOATS and (value or row.name in PLAIN):
+            return FLOATS[row.name].format(*names)
+        if value:
+            return f"{self.bound(row.scalar, row.name + '_of_float')}({', '.join(names)})"
+        arrays = ", ".join(f"np.float64({name})" for name in names)
+        return f"float({self.bound(row.array, row.name)}({arrays}))"
+
+    def _of_arrays(self, row: Primitive, given: Sequence[int]) -> str:
+        """A number that operations on arrays give."""
+        x = given[0]
+        if row.name == "matmul":
+            return f"float({self.use(given[0])}.dot({self.use(given[1])}))"
+        if row.name in ("sum", "sum_to", "mean"):
+            text = self._total(x)
+            return f"{text} / {math.prod(self.shape(x))}" if row.name == "mean" else text
+        if row.name == "item" and x in self.flat:
+            return f"{self.use(x)}.item({int(np.ravel_multi_index(_positive(row.params['at'], self.shape(x)), self.shape(x)))})"
+        if row.name == "view" and x in self.flat:
+            return f"{self.use(x)}.item({row.params['offset']})"
+        rule = partial(row.array, **row.params) if row.params else row.array
+        name = self.bound(rule, f"{row.name}_{self.fresh()}")
+        return f"float({name}({', '.join(map(self.use, given))}))"
+
+    def _total(self, x: int) -> str:
+        """The sum of all numbers of an array: times 1, for BLAS is quicker than a reduction."""
+        name, of, kind = self.use(x), self.shape(x), self.program.types[x]
+        assert kind is not None
+        if x in self.flat and math.prod(of) and kind[1] == np.float64:
+            ones = self.ones(math.prod(of), kind)
+            return f"float({name}{'' if len(of) == 1 else '.reshape(-1)'}.dot({ones}))"
+        return f"float({name}.sum())"
+
+    def ones(self, n: int, kind: Type) -> str:
+        """The name of so many ones."""
+        name = f"ones_{n}_{kind[1].name}"
+        self.space.setdefault(name, np.ones(n, kind[1]))
+        return name
+
+    # ---- arrays
+
+    def _elementwise(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
+        ufunc = _ufunc(row)
+        if row.name in SAME:
+            self._alias(i, given[0])
+            return
+        if row.name == "pow" and (exponent := self.program.numbers.get(given[1])) is not None:
+            if exponent in (2.0, 3.0) and self.single(given[1]) and self.shape(given[0]) == kind[0]:
+                self._power(i, given[0], int(exponent))
+                return
+        if ufunc is None:
+            self._call(i, row, given)
+            return
+        operands = [self.beside(x, kind) for x in given]
+        if row is relu:
+            zero = f"zeros_{'_'.join(map(str, kind[0]))}_{kind[1].name}"
+            if math.prod(kind[0]) <= SMALL:
+                self.space.setdefault(zero, np.zeros(kind[0], kind[1]))
+            else:
+                zero = "k_0"
+                self.space.setdefault(zero, np.array(0.0, kind[1]))
+            operands.append(zero)
+        full = [x for x in given if self.shape(x) == kind[0]]
+        out = self.place(i, full)
+        name = self.bound(ufunc, ufunc.__name__)
+        positional = ufunc not in (np.maximum, np.minimum)  # of which NumPy wants it named
+        self.line(f"{name}({', '.join(operands)}, {out if positional else f'out={out}'})")
+
+    def _power(self, i: int, x: int, exponent: int) -> None:
+        name = self.use(x)
+        out = self.place(i, [x] if exponent == 2 else [])
+        multiply = self.bound(np.multiply, "multiply")
+        self.line(f"{multiply}({name}, {name}, {out})")
+        if exponent == 3:
+            self.line(f"{multiply}({out}, {name}, {out})")
+
+    def _do_matmul(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
+        a, b = map(self.use, given)
+        types = [self.program.types[x] for x in given]
+        plain = all(t is not None and t[1] == kind[1] and 0 not in t[0] and len(t[0]) < 3 for t in types)
+        out = self.place(i)
+        if plain and i in self.flat and 0 not in kind[0]:
+            self.line(f"{a}.dot({b}, {out})")
+        else:
+            self.line(f"np.matmul({a}, {b}, {out})")
+
+    def _see(self, i: int, x: int, text: str, flat: bool) -> None:
+        """A view: made once where what it is of stays where it is."""
+        if x in self.fixed:
+            self.name[i] = f"s{i}"
+            self.top.append(f"s{i} = {text}")
+            self.fixed.add(i)
+        else:
+            self.name[i] = f"v{i}"
+            self.line(f"v{i} = {text}")
+        if flat:
+            self.flat.add(i)
+
+    def _do_view(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
+        [x], params = given, row.params
+        name = self.use(x)
+        steps = [math.prod(kind[0][a + 1 :]) for a in range(len(kind[0]))]
+        flat = all(s == t for s, t, n in zip(params["strides"], steps, kind[0], strict=True) if n > 1)
+        if x not in self.flat:
+            self.name[i] = f"v{i}"
+            self.line(f"v{i} = {spelled(f'np.ravel({name})', params['offset'], params['strides'], kind[0], params['size'])}")
+            return
+        name = name if len(self.shape(x)) == 1 else f"{name}.reshape(-1)"
+        self._see(i, x, spelled(name, params["offset"], params["strides"], kind[0], params["size"]), flat)
+
+    def _do_reshape(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
+        [x] = given
+        name = self.use(x)
+        if self.single(x):
+            self.line(f"{self.place(i)}.fill({name})")
+        elif x in self.flat:
+            self._see(i, x, f"{name}.reshape({kind[0]})", True)
+        else:
+            self.name[i] = self.allocate(kind)
+            self.line(f"{self._named(f'{self.name[i]}.reshape({self.shape(x)})')}[...] = {name}")
+            self.fixed.add(i)
+            self.flat.add(i)
+
+    def _do_transpose(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
+        axes = row.params["axes"]
+        text = ".T" if axes == tuple(range(len(axes)))[::-1] else f".transpose({axes})"
+        self._see(i, given[0], self.use(given[0]) + text, False)
+
+    def _do_broadcast_to(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
+        self.line(f"{self.place(i)}[...] = {self.use(given[0])}")
+
+    def _do_scatter(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
+        if self.single(given[0]) and not kind[0]:
+            self._alias(i, given[0])
+        else:
+            self._call(i, row, given)
+
+    def _do_index(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
+        [x], key = given, row.params["key"]
+        if len(key) == 1 and isinstance(key[0], np.ndarray) and key[0].dtype.kind in "iu" and len(self.shape(x)) == 1:
+            places = self.bound(key[0] % max(self.shape(x)[0], 1), f"places{i}")
+            out = self.place(i)
+            self.line(f"{self.use(x)}.take({places}, None, {out}, 'clip')")
+        else:
+            self._call(i, row, given)
+
+    def _do_sum(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
+        axis = row.params["axis"]
+        self._reduced(i, given[0], axis, kind, row)
+
+    def _do_sum_to(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
+        of, to = self.shape(given[0]), row.params["to"]
+        padded = (1,) * (len(of) - len(to)) + tuple(to)
+        self._reduced(i, given[0], tuple(k for k, n in enumerate(of) if n != padded[k] or k < len(of) - len(to)), kind, row)
+
+    def _reduced(self, i: int, x: int, axis: tuple[int, ...], kind: Type, row: Primitive) -> None:
+        """A sum along an axis: a product with ones, for BLAS is quicker than a reduction."""
+        of, name = self.shape(x), self.use(x)
+        if len(of) == 2 and len(axis) == 1 and 0 not in of and kind[1] == np.float64:
+            out = self.place(i)
+            whole = out if len(kind[0]) == 1 else self._named(f"{out}.reshape(-1)")
+            ones = self.ones(of[axis[0]], kind)
+            self.line(f"{name}.dot({ones}, {whole})" if axis[0] else f"{ones}.dot({name}, {whole})")
+        else:
+            self._call(i, row, [x])
+
+    def _named(self, text: str) -> str:
+        """A name for a view of a buffer."""
+        name = f"s{self.fresh()}_"
+        self.top.append(f"{name} = {text}")
+        return name
+
+    def _do_concatenate(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
+        whole = self.joined(i)
+        aimed = {k for x, (j, k) in self.target.items() if j == i}
+        for k, x in enumerate(given):
+            if k in aimed:
+                continue
+            text, _ = self.part(whole, row, i, k)
+            name = self._named(text)
+            (self.top.append if x in self.program.numbers else self.line)(f"{name}[...] = {self.use(x)}")
+
+    def _do_assemble(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
+        whole = self.joined(i)
+        aimed = {k for x, (j, k) in self.target.items() if j == i}
+        met = np.zeros(math.prod(kind[0]), bool)
+        for k, x in enumerate(given):
+            seen = window(met, *row.params["spots"][k])
+            if k not in aimed:
+                name = self._named(self.part(whole, row, i, k)[0])
+                self.line(f"{name}[...] {'+' if seen.any() else ''}= {self.use(x)}")
+            seen[...] = True
+        if self.whole[i] == (True, True):
+            self.buffer[i] = whole
+
+    def _do_place(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
+        self.fixed.add(i)
+        self.flat.add(i)
+        self.name[i] = self.allocate(kind, "zeros")
+        flat = self.name[i] if len(kind[0]) == 1 else f"{self.name[i]}.reshape(-1)"
+        part = spelled(flat, row.params["offset"], row.params["strides"], self.shape(given[0]), math.prod(kind[0]))
+        self.line(f"{self._named(part)}[...] = {self.use(given[0])}")
+
+
+def _ufunc(row: Primitive) -> Any:
+    """The function of NumPy's that a row is on arrays, which can write into an array that is given; None if none."""
+    if row is relu:
+        return np.maximum
+    if row.name in ("greater", "equal"):
+        return getattr(np, row.name)
+    return row.array if isinstance(row.array, np.ufunc) else None
+
+
+def _positive(at: Sequence[int], of: Sequence[int]) -> tuple[int, ...]:
+    return tuple(k % n for k, n in zip(at, of, strict=True))
+
+
+def compiled(lowered: Lowered) -> Callable[[], tuple[Callable[..., Any], Callable[..., Any]]]:
+    """The function that makes the passes around new buffers."""
+    space = dict(lowered.space)
+    exec(compile(lowered.source, f"<{lowered.program.name}>", "exec"), space)
+    return space["make"]  # type: ignore[no-any-return]

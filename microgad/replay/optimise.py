@@ -1,0 +1,492 @@
+"""Simpler programs that compute the same: constants folded, repetitions and dead code removed, patterns replaced.
+
+What is replaced may round differently, as sums in another order do; what is nan or infinite stays so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from microgad.errors import MicrogadError
+from microgad.primitive import Primitive
+from microgad.primitives import add, equal, greater, identity, maximum, minimum, mul, neg, relu
+from microgad.program import Program, Type
+from microgad.structural import (
+    broadcast_to,
+    cast,
+    concatenate,
+    index,
+    item,
+    matmul,
+    reshape,
+    scatter,
+    sum_to,
+    total,
+    transpose,
+)
+from microgad.tracers import DATA, DETACHED
+
+from .rows import place, view, window
+
+COMMUTATIVE = (add, mul, maximum, minimum, equal)
+SCALAR: Type = ((), np.dtype(float))
+
+
+def _assembled(*parts: Any, spots: Any, of: tuple[int, ...]) -> Any:
+    out = np.zeros(of)
+    for x, (offset, strides, to) in zip(parts, spots, strict=True):
+        window(out, offset, strides, to)[...] += x
+    return out
+
+
+# Arrays at their places in a larger one, which is 0 elsewhere: the sum of several `place`.
+assemble = Primitive("assemble", _assembled, _assembled, label="assemble", text="assemble({})")
+
+
+def kind_of(row: Primitive) -> Any:
+    """What distinguishes rows: the name, and the parameters."""
+    return row.name, _hashable(tuple(row.params.items()))
+
+
+def _hashable(x: Any) -> Any:
+    if isinstance(x, (tuple, list)):
+        return tuple(map(_hashable, x))
+    if isinstance(x, slice):
+        return ("slice", x.start, x.stop, x.step)
+    return (x.tobytes(), x.shape, x.dtype.str) if isinstance(x, np.ndarray) else x
+
+
+class Builder:
+    """A program that is being made, instruction by instruction, in its simplest form.
+
+    Attributes
+    ----------
+    program : Program
+        What is there so far.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = Program(program.name, program.inputs)
+        self.with_ones: dict[int, tuple[int, int]] = {}  # arrays with ones behind them: along which axis, and these
+        self.turned: dict[int, int] = {}  # of those the transposed ones, and which they are
+        self._known: dict[Any, int] = {}
+
+    def type(self, i: int) -> Type | None:
+        """The shape and dtype of a value; None for a single number."""
+        return self.program.types[i]
+
+    def shape(self, i: int) -> tuple[int, ...]:
+        """The shape of a value."""
+        kind = self.program.types[i]
+        return () if kind is None else kind[0]
+
+    def made_by(self, i: int, row: Primitive) -> tuple[int, ...] | None:
+        """The operands of a value, if a row of this name makes it."""
+        found = self.program.rows[i]
+        return self.program.operands[i] if found is not None and found.name == row.name else None
+
+    def params(self, i: int) -> Any:
+        """The parameters of the row that makes a value."""
+        row = self.program.rows[i]
+        return row.params if row is not None else {}
+
+    def number(self, i: int) -> Any:
+        """A value that is a constant; None for another."""
+        return self.program.numbers.get(i)
+
+    def is_number(self, i: int, x: float) -> bool:
+        """Whether a value is a constant, the same number everywhere."""
+        found = self.program.numbers.get(i)
+        return found is not None and bool(np.all(found == x))
+
+    def longer(self, i: int, axis: int) -> int:
+        """An array with ones behind it along an axis."""
+        if (found := self.with_ones.get(i)) is None or found[0] != axis:
+            of, kind = self.shape(i), self.type(i)
+            assert kind is not None
+            ones = self.program.constant(np.ones(tuple(1 if k == axis else n for k, n in enumerate(of)), kind[1]))
+            to = tuple(n + (k == axis) for k, n in enumerate(of))
+            joined = self.emit(concatenate.given(axis=axis), (i, ones), (to, kind[1]))
+            found = self.with_ones[i] = axis, joined
+            if len(of) == 2:
+                self.turned[self.emit(transpose.given(axes=(1, 0)), (i,), (of[::-1], kind[1]))] = i
+        return found[1]
+
+    def find(self, row: Primitive, operands: tuple[int, ...]) -> int | None:
+        """The value that is `row` of others, if there is one."""
+        return self._known.get((kind_of(row), operands))
+
+    def emit(self, row: Primitive, operands: Sequence[int], kind: Type | None) -> int:
+        """A value: what `row` makes of others."""
+        if row in COMMUTATIVE and operands[0] > operands[1]:
+            operands = (operands[1], operands[0])
+        given = tuple(operands)
+        key = (kind_of(row), given)
+        if key in self._known:
+            return self._known[key]
+        found = self._folded(row, given, kind)
+        rule = RULES.get(row.name)
+        if found is None and rule is not None:
+            found = rule(self, row, given, kind)
+        if found is None:
+            found = self.anew(row, given, kind)
+        self._known[key] = found
+        return found
+
+    def anew(self, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int:
+        """A value without a look at rules."""
+        key = (kind_of(row), given)
+        if key not in self._known:
+            self._known[key] = len(self.program.rows)
+            self.program.rows.append(row)
+            self.program.operands.append(given)
+            self.program.types.append(kind)
+        return self._known[key]
+
+    def _folded(self, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+        numbers = [self.program.numbers.get(i) for i in given]
+        if any(x is None for x in numbers):
+            return None
+        try:
+            with np.errstate(all="ignore"):
+                data = row(*numbers) if row.partials else row.array(*numbers, **row.params)
+        except MicrogadError:  # it is an error when it is computed, not before
+            return None
+        return self.program.constant(float(data) if kind is None else np.array(data, kind[1]).reshape(kind[0]))
+
+
+# ---- rules: what a row becomes where its operands are of a certain kind; None where nothing better is known
+
+Spot = tuple[int, tuple[int, ...], tuple[int, ...]]  # where a part lies in an array: offset, strides and shape
+Rule = Callable[[Builder, Primitive, tuple[int, ...], "Type | None"], "int | None"]
+
+
+def _first(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    """What changes nothing."""
+    return given[0] if b.type(given[0]) == kind else None
+
+
+def _mul(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    given = _single(b, given, kind)
+    for c, x in (given, given[::-1]):
+        number = b.number(c)
+        if number is None:
+            continue
+        if b.is_number(c, 1.0) and b.type(x) == kind:
+            return x
+        inner = b.made_by(x, mul)
+        for d, y in (inner, inner[::-1]) if inner else ():
+            other = b.number(d)
+            if other is not None:
+                both = np.multiply(number, other)
+                if np.isfinite(both).all() and both.size <= max(np.size(number), np.size(other)):
+                    return b.emit(mul, (_constant(b, both), y), kind)
+            elif not b.shape(d) and not np.ndim(number) and b.shape(y):
+                return b.emit(mul, (b.emit(mul, (c, d), b.type(d)), y), kind)
+    return _narrow(b, row, given, kind) or b.anew(row, given, kind)
+
+
+def _single(b: Builder, given: tuple[int, ...], kind: Type | None) -> tuple[int, ...]:
+    """Operands with arrays of one number, again and again, as that number, where the shape does not come from them."""
+    for k, i in enumerate(given):
+        x = b.number(i)
+        if x is not None and np.ndim(x) and kind is not None and x.size and (x == x.flat[0]).all():
+            others = [b.shape(j) for j in given if j != i]
+            if others and np.broadcast_shapes(*others) == kind[0] and x.dtype == kind[1]:
+                given = (*given[:k], b.program.constant(float(x.flat[0])), *given[k + 1 :])
+    return given
+
+
+def _constant(b: Builder, x: Any) -> int:
+    return b.program.constant(x if np.ndim(x) else float(x))
+
+
+def _narrow(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    """Operands before they were broadcast to the shape that they would get anyway."""
+    if kind is None or len(given) < 2:
+        return None
+    single = _single(b, given, kind)
+    if single != given:
+        return b.emit(row, single, kind)
+    for k, i in enumerate(given):
+        below = b.made_by(i, broadcast_to) or (b.made_by(i, reshape) if math.prod(b.shape(i)) == 1 else None)
+        if below is None or b.type(below[0]) is not None and b.type(below[0])[1] != b.type(i)[1]:  # type: ignore[index]
+            continue
+        shapes = [b.shape(below[0]) if j == k else b.shape(x) for j, x in enumerate(given)]
+        if np.broadcast_shapes(*shapes) == kind[0]:
+            return b.emit(row, (*given[:k], below[0], *given[k + 1 :]), kind)
+    return None
+
+
+def _add(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    if given[0] == given[1]:
+        return b.emit(mul, (b.program.constant(2.0), given[0]), kind)
+    if kind is None or not kind[0]:
+        return None
+    for m, bias in (given, given[::-1]):
+        if (found := _layer(b, m, bias, kind)) is not None:
+            return found
+    dense: list[int] = []
+    parts: list[int] = []
+    spots: list[Spot] = []
+    for i in given:
+        inner = b.made_by(i, add)
+        for x in inner if inner and any(_sparse(b, y) for y in inner) else (i,):
+            found = _sparse(b, x)
+            if found:
+                parts += found[0]
+                spots += found[1]
+            else:
+                dense.append(x)
+    if len(parts) > 1 and (len(dense) < 2 or len(parts) > 2):
+        parts, spots = _biases_joined(b, parts, spots, kind)
+        whole = b.emit(assemble.given(spots=tuple(spots), of=kind[0]), parts, kind)
+        for x in dense:
+            whole = b.anew(add, (x, whole), kind)
+        return whole
+    return _narrow(b, row, given, kind)
+
+
+def _sparse(b: Builder, i: int) -> tuple[list[int], list[Spot]] | None:
+    """The parts of an array that is 0 elsewhere, and their places."""
+    params = b.params(i)
+    if (found := b.made_by(i, place)) is not None:
+        return list(found), [(params["offset"], params["strides"], b.shape(found[0]))]
+    if (found := b.made_by(i, assemble)) is not None:
+        return list(found), list(params["spots"])
+    return None
+
+
+# ---- biases: [W b] @ [x, 1] for W @ x + b, where they lie so, and the gradients of both as one product
+
+
+def _layer(b: Builder, m: int, bias: int, kind: Type) -> int | None:
+    """A product and a bias as one product, with a row of ones in what is multiplied."""
+    factors, at = b.made_by(m, matmul), _seen(b, bias)
+    if factors is None or at is None or b.type(m) != kind:
+        return None
+    for k, w in enumerate(factors):
+        of, x, seen = b.shape(w), factors[1 - k], _seen(b, w)
+        if seen is None or seen[0] != at[0] or len(of) > 2 or len(b.shape(x)) > 2:
+            continue
+        inner = len(of) - 1 if k == 0 else 0  # the axis that is summed over
+        source, offset, steps, size = seen
+        across = [(s, n) for j, (s, n) in enumerate(zip(steps, of, strict=True)) if j != inner and n > 1]
+        given = [(s, n) for s, n in zip(at[2], b.shape(bias), strict=True) if n > 1]
+        if across != given or at[1] != offset + of[inner] * steps[inner]:
+            continue
+        if given and b.shape(bias)[-1 if k else -2 :][:1] != (of[1 - inner],):
+            continue  # it belongs to the other axis
+        to = tuple(n + (j == inner) for j, n in enumerate(of))
+        block = b.emit(view.given(offset=offset, strides=steps, to=to, size=size), (source,), (to, kind[1]))
+        longer = b.longer(x, 0 if k == 0 else len(b.shape(x)) - 1)
+        return b.emit(matmul, (block, longer) if k == 0 else (longer, block), kind)
+    return None
+
+
+def _seen(b: Builder, i: int) -> tuple[int, int, tuple[int, ...], int] | None:
+    """Of what array a value is a view: which one, where it begins, its strides, and how large that is."""
+    params = b.params(i)
+    if (found := b.made_by(i, view)) is not None:
+        return found[0], params["offset"], params["strides"], params["size"]
+    if (found := b.made_by(i, item)) is not None and b.shape(found[0]):
+        of = b.shape(found[0])
+        return found[0], int(np.ravel_multi_index(tuple(k % n for k, n in zip(params["at"], of, strict=True)), of)), (), math.prod(of)
+    return None
+
+
+def _biases_joined(b: Builder, parts: list[int], spots: list[Spot], kind: Type) -> tuple[list[int], list[Spot]]:
+    """Parts of a gradient, with those of weights and of their biases as one where they lie side by side."""
+    for i, (part, (offset, steps, to)) in enumerate(zip(parts, spots, strict=True)):
+        factors = b.made_by(part, matmul)
+        for k, g in enumerate(factors or ()):
+            x = b.turned.get(factors[1 - k])  # type: ignore[index]
+            if x is None or b.with_ones[x][0] != k:
+                continue
+            inner, longer = len(to) - 1 if k == 0 else 0, b.with_ones[x][1]
+            across = [(s, n) for j, (s, n) in enumerate(zip(steps, to, strict=True)) if j != inner and n > 1]
+            for j, (other, (start, strides, shape)) in enumerate(zip(parts, spots, strict=True)):
+                given = [(s, n) for s, n in zip(strides, shape, strict=True) if n > 1]
+                if start != offset + to[inner] * steps[inner] or given != across:
+                    continue
+                if _summed(b, other) != (g, len(b.shape(g)) - 1 if k == 0 else 0):
+                    continue
+                of = tuple(n + (a == inner) for a, n in enumerate(to))
+                turned = b.emit(transpose.given(axes=(1, 0)), (longer,), (b.shape(longer)[::-1], kind[1]))
+                whole = b.emit(matmul, (g, turned) if k == 0 else (turned, g), (of, kind[1]))
+                left = [n for n in range(len(parts)) if n not in (i, j)]
+                joined = [*(parts[n] for n in left), whole], [*(spots[n] for n in left), (offset, steps, of)]
+                return _biases_joined(b, *joined, kind)
+    return parts, spots
+
+
+def _summed(b: Builder, i: int) -> tuple[int, int] | None:
+    """Of what a value is the sum along one axis, or of a row the sum of all, and along which axis."""
+    while (below := b.made_by(i, reshape) or b.made_by(i, item) or b.made_by(i, scatter)) is not None and (
+        math.prod(b.shape(i)) == math.prod(b.shape(below[0]))
+    ):
+        [i] = below
+    below = b.made_by(i, sum_to) or b.made_by(i, total)
+    if below is None:
+        return None
+    of, to = b.shape(below[0]), b.shape(i)
+    kept = [k for k, n in enumerate(of) if n > 1 and k < len(to) and to[k] == n] if len(to) == len(of) else []
+    gone = [k for k, n in enumerate(of) if k not in kept]
+    if len(to) < len(of) and to:
+        axis = b.params(i).get("axis")
+        gone = list(axis) if axis else list(range(len(of) - len(to)))
+    return (below[0], gone[0]) if len(gone) == 1 else None
+
+
+def _sum(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    """The sum of products is a product of rows."""
+    factors = b.made_by(given[0], mul)
+    if factors and kind == SCALAR and all(b.type(x) == b.type(given[0]) for x in factors):
+        if len(b.shape(given[0])) == 1:
+            return b.emit(matmul, factors, kind)
+    return None
+
+
+def _greater(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    """Where x is positive relu(x) is, which the forward pass keeps anyway."""
+    bent = b.find(relu, (given[0],)) if b.is_number(given[1], 0.0) else None
+    return b.emit(row, (bent, given[1]), kind) if bent is not None else _narrow(b, row, given, kind)
+
+
+def _neg(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    below = b.made_by(given[0], neg)
+    return below[0] if below else None
+
+
+def _reshape(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    if b.type(given[0]) == kind:
+        return given[0]
+    below = b.made_by(given[0], reshape)
+    if below:
+        return b.emit(row, below, kind)
+    seen = b.made_by(given[0], view)
+    if seen and kind is not None and [n for n in kind[0] if n > 1] == [n for n in b.shape(given[0]) if n > 1]:
+        params = b.params(given[0])
+        steps = iter([s for s, n in zip(params["strides"], b.shape(given[0]), strict=True) if n > 1])
+        strides = tuple(next(steps) if n > 1 else 0 for n in kind[0])
+        return b.emit(view.given(**{**params, "strides": strides, "to": kind[0]}), seen, kind)
+    return None
+
+
+def _transpose(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    axes = row.params["axes"]
+    if axes == tuple(range(len(axes))):
+        return given[0]
+    below = b.made_by(given[0], transpose)
+    if below is None:
+        return None
+    inner = b.params(given[0])["axes"]
+    return b.emit(transpose.given(axes=tuple(inner[k] for k in axes)), below, kind)
+
+
+def _index(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    """A slice of a product is the product of a slice; a slice of what was joined may be a part of that."""
+    [x], key = given, row.params["key"]
+    if not all(isinstance(k, (int, slice)) or k is None or k is Ellipsis for k in key) or kind is None:
+        return None
+    if (joined := b.made_by(x, concatenate)) is not None and len(key) == b.params(x)["axis"] + 1:
+        start, part = 0, key[-1]
+        for i in joined:
+            n = b.shape(i)[len(key) - 1]
+            if all(k == slice(None) for k in key[:-1]) and isinstance(part, slice) and part == slice(start, start + n):
+                return i
+            start += n
+    factors = b.made_by(x, matmul)
+    if factors and len(key) == 1 and isinstance(key[0], slice) and len(b.shape(x)) == len(b.shape(factors[0])) == 2:
+        a, c = factors
+        left = b.emit(row, (a,), ((len(range(*key[0].indices(b.shape(a)[0]))), b.shape(a)[1]), kind[1]))
+        return b.emit(matmul, (left, c), kind)
+    of = b.shape(x)
+    turned = b.made_by(x, transpose)
+    if turned and len(of) == 2:
+        cut = (*key, slice(None))[:2]
+        if len(key) <= 2 and all(isinstance(k, slice) for k in cut):
+            kept = b.emit(index.given(key=cut[::-1]), turned, (kind[0][::-1], kind[1]))
+            return b.emit(transpose.given(axes=(1, 0)), (kept,), kind)
+        return None
+    source, start, steps, size = x, 0, _steps(of), math.prod(of)
+    if (below := b.made_by(x, view)) is not None:
+        params = b.params(x)
+        source, start, steps, size = below[0], params["offset"], params["strides"], params["size"]
+    spot = _spot(of, steps, key)
+    if spot is None or not _forward(spot[1], kind[0]):
+        return None
+    return b.emit(view.given(offset=start + spot[0], strides=spot[1], to=kind[0], size=size), (source,), kind)
+
+
+def _steps(of: tuple[int, ...]) -> tuple[int, ...]:
+    """How far apart the numbers of an array are along each axis, in numbers."""
+    return tuple(math.prod(of[k + 1 :]) for k in range(len(of)))
+
+
+def _forward(steps: Sequence[int], of: Sequence[int]) -> bool:
+    return all(s > 0 for s, n in zip(steps, of, strict=True) if n > 1)
+
+
+def _spot(of: tuple[int, ...], steps: tuple[int, ...], key: Any) -> tuple[int, tuple[int, ...]] | None:
+    """Where a slice of an array begins, in numbers, and how far apart its numbers are along each axis."""
+    if 0 in of:
+        return None
+    nothing = np.lib.stride_tricks.as_strided(np.empty(1, np.int8), of, steps)
+    found = np.asarray(nothing[(*key, ...) if Ellipsis not in key else key])
+    if not found.size:
+        return None
+    offset = found.__array_interface__["data"][0] - nothing.__array_interface__["data"][0]
+    return offset, tuple(found.strides)
+
+
+def _scatter(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    key = row.params["key"]
+    if kind is None or not kind[0] or not all(isinstance(k, (int, slice)) or k is None or k is Ellipsis for k in key):
+        return None
+    spot = _spot(kind[0], _steps(kind[0]), key)
+    if spot is None or not _forward(spot[1], b.shape(given[0])):
+        return None
+    if math.prod(b.shape(given[0])) == math.prod(kind[0]):
+        return b.emit(reshape.given(to=kind[0]), given, kind)
+    return b.emit(place.given(offset=spot[0], strides=spot[1], of=kind[0]), given, kind)
+
+
+def _view(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    """A view of the whole array is none."""
+    params, of = row.params, b.shape(given[0])
+    below = b.made_by(given[0], reshape)
+    if below:
+        return b.emit(row, below, kind)
+    steps = zip(params["strides"], _steps(of), of, strict=True) if params["to"] == of else ()
+    return given[0] if params["to"] == of and all(s == t for s, t, n in steps if n > 1) else None
+
+
+RULES: dict[str, Rule] = {
+    "mul": _mul, "add": _add, "greater": _greater, "neg": _neg, "reshape": _reshape, "transpose": _transpose,
+    "index": _index, "scatter": _scatter, "view": _view, "sum": _sum,
+    **dict.fromkeys((broadcast_to.name, sum_to.name, cast.name, DATA.name, DETACHED.name, identity.name), _first),
+    **dict.fromkeys(("sub", "div", "pow", "where", "maximum", "minimum", "equal", "clip"), _narrow),
+}  # fmt: skip
+
+
+def rewritten(program: Program, emit: Callable[[Builder, int, list[int]], int]) -> Program:
+    """The program with each instruction emitted anew: `emit` is given the old value, and its new operands."""
+    b = Builder(program)
+    n = len(program.inputs)
+    now = list(range(n))
+    for i in range(n, len(program.rows)):
+        if program.rows[i] is None:
+            now.append(b.program.constant(program.numbers[i]))
+        else:
+            now.append(emit(b, i, [now[x] for x in program.operands[i]]))
+    return b.program.kept([now[i] for i in program.outputs])
+
+
+def optimised(program: Program) -> Program:
+    """The program with everything folded, shared and replaced."""
+    return rewritten(program, lambda b, i, given: b.emit(program.rows[i], given, program.types[i]))  # type: ignore[arg-type]

@@ -1,0 +1,703 @@
+"""Regrouping: a program of numbers becomes one of arrays, as the lectures go from scalar formulas to matrices.
+
+Values that are computed in the same way, whatever leaves they are computed from, are a class: they get the same colour,
+bottom up, from the row and the colours of its operands. A class becomes one array, and an operand of all its members
+a gather from another one: where the places follow a pattern, a view. Chains of additions are one sum; where its terms
+are products, and the sums are all pairs of some rows of the one and the other factors, it is a matrix product. Nothing
+is known of batches: the samples of an unrolled one simply look alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import get_ident
+from typing import Any
+
+import numpy as np
+
+from microgad.node import Node
+from microgad.order import order_of_all
+from microgad.primitive import Primitive, tracing
+from microgad.primitives import add, equal, maximum, minimum, mul, neg, pow, sub
+from microgad.program import Input, Program
+from microgad.recording import recording
+from microgad.structural import broadcast_to, concatenate, index, item, matmul, reshape, stack, total
+from microgad.tensor import Tensor, leaf
+from microgad.value import Value
+
+from .rows import nested, view
+
+Ids = np.ndarray[Any, Any]  # values of the program, as integers
+
+COMMUTATIVE = {add, mul, maximum, minimum, equal}
+FEW = 4  # terms of one class that are added one by one, for a reduction of so few is slower
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Compute and record as if nobody traced in this thread."""
+    me = get_ident()
+    outer = tracing.pop(me, None)
+    try:
+        with recording(), np.errstate(all="ignore"):
+            yield
+    finally:
+        if outer is not None:
+            tracing[me] = outer
+
+
+class Irregular(Exception):
+    """A program of which regrouping makes no less; the argument says why."""
+
+
+class Classes:
+    """The values of a program by colour: which look alike.
+
+    Attributes
+    ----------
+    colour : array of int
+        Of each value.
+    left, right : array of int
+        The first and second operand of each number that is computed, -1 where there is none.
+    place : array of int
+        Of each number that is taken out of an array, where it stands in that.
+    absorbed : array of bool
+        By colour, whether its members are only the beginnings of longer sums.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        n = len(program.rows)
+        self.place = np.full(n, -1)
+        self._maps: dict[int, tuple[int, Ids]] = {}  # of arrays that are views of others: of which, and the places
+        self.same = np.arange(n)  # of numbers that are taken out of an array several times the first one
+        colours, left, right = self._painted()
+        self.colour = np.array(colours)
+        self.left, self.right = (np.where(np.array(x) < 0, -1, self.same[x]) for x in (left, right))
+        self.count = len(self._keys)
+        order = np.argsort(self.colour, kind="stable")
+        self._members = np.split(order, np.cumsum(np.bincount(self.colour, minlength=self.count))[:-1])
+        self.first = [int(m[0]) for m in self._members]
+        self.row = [program.rows[i] for i in self.first]
+        self.number = [program.types[i] is None for i in self.first]
+        self.absorbed = self._absorbed()
+
+    def _painted(self) -> tuple[list[int], list[int], list[int]]:
+        """Colours, and first and second operands."""
+        program, keys = self.program, dict[Any, int]()
+        types, numbers, inputs = program.types, program.numbers, program.inputs
+        colours: list[int] = []
+        left: list[int] = []
+        right: list[int] = []
+        taken: dict[tuple[int, int], int] = {}
+        for i, (row, given) in enumerate(zip(program.rows, program.operands, strict=True)):
+            a = b = -1
+            key: Any
+            if types[i] is not None:
+                key = ("array", i)
+                self._note_view(i, row, given)
+            elif row is None:
+                key = "constant" if i in numbers else _pool(inputs[i])
+            elif len(given) == 2:
+                a, b = given
+                one, other = colours[a], colours[b]
+                if one > other and row in COMMUTATIVE and row is not add:
+                    a, b, one, other = b, a, other, one
+                key = (row, one, other)
+                if row is pow and b in numbers:
+                    key = (row, one, "to the", numbers[b])
+            elif len(given) == 1:
+                [a] = given
+                key = (row, colours[a])
+                if types[a] is not None:
+                    base, places = self._places(a)
+                    self.place[i], a = places[row.params["at"]], -1
+                    self.same[i] = taken.setdefault((base, int(self.place[i])), i)
+                    key = ("item", base)
+            else:
+                key = (row, *[colours[x] for x in given])
+            colours.append(keys.setdefault(key, len(keys)))
+            left.append(a)
+            right.append(b)
+        self._keys = list(keys)
+        return colours, left, right
+
+    def _note_view(self, i: int, row: Primitive | None, given: tuple[int, ...]) -> None:
+        """Find out of what array another one is a view, so that numbers of both are of one class."""
+        if row is None or len(given) != 1 or self.program.types[given[0]] is None:
+            return
+        plain = row.name == "index" and all(isinstance(k, (int, slice)) or k is None or k is Ellipsis
+                                            for k in row.params["key"])  # fmt: skip
+        if plain or row.name in ("reshape", "transpose"):
+            base, places = self._places(given[0])
+            self._maps[i] = base, row.array(places, **row.params)
+
+    def _places(self, i: int) -> tuple[int, Ids]:
+        """The array that an array is a view of, and where its numbers stand there."""
+        if i not in self._maps:
+            kind = self.program.types[i]
+            assert kind is not None
+            self._maps[i] = i, np.arange(int(np.prod(kind[0], dtype=int))).reshape(kind[0])
+        return self._maps[i]
+
+    def key(self, colour: int) -> Any:
+        """What the members of a class have in common."""
+        return self._keys[colour]
+
+    def members(self, colour: int) -> Ids:
+        """The values of a colour, in the order of the program."""
+        return self._members[colour]
+
+    def operands(self, members: Ids) -> list[Ids]:
+        """For each operand of the members of a class, which values they are."""
+        row, given = self.program.rows[members[0]], self.program.operands
+        if len(given[members[0]]) < 3:
+            assert row is not None
+            return [self.left[members], self.right[members]][: len(given[members[0]])]
+        return list(self.same[[given[i] for i in members]].T)
+
+    def _absorbed(self) -> Any:
+        """Which classes only begin longer sums; all of their members do so, or none."""
+        program, n = self.program, len(self.program.rows)
+        is_sum = np.array([row is add or row is sub for row in self.row])[self.colour]
+        uses = np.bincount(np.concatenate([self.left[self.left >= 0], self.right[self.right >= 0]]), minlength=n)
+        for i, given in enumerate(program.operands):
+            if len(given) > 2 or program.types[i] is not None:
+                for x in given:
+                    uses[x] += 2  # by something else than a sum
+        uses[program.outputs] += 2
+        user = np.full(n, -1)
+        users = np.flatnonzero(self.left >= 0)
+        user[self.left[users]] = users
+        begins = is_sum & (uses == 1) & (user >= 0)
+        begins[begins] = is_sum[user[begins]] & (self.left[user[begins]] == np.flatnonzero(begins))
+        # A sum of sums begins anew with its terms: the first sample is no other than the next ones.
+        at = np.flatnonzero(begins)
+        begins[at] &= ~(is_sum[self.right[user[at]]] & ~is_sum[self.right[at]])
+        others = np.bincount(self.colour, weights=~begins, minlength=self.count)
+        return others == 0
+
+    def terms(self, colour: int) -> list[tuple[int, Ids]]:
+        """The terms of a sum of each member of a class: their signs, and which values they are."""
+        now = self.members(colour)
+        found = []
+        while True:
+            found.append((-1 if self.program.rows[now[0]] is sub else 1, self.right[now]))
+            now = self.left[now]
+            if not self.absorbed[self.colour[now[0]]]:
+                break
+        found.append((1, now))
+        return found[::-1]
+
+
+def _pool(given: Input) -> str:
+    """With which other numbers a number that is given lies in one array."""
+    return "number" if given.plain else "value" if given.node is None else "parameter"
+
+
+Group = tuple[int, int, Ids]  # the sign and colour of some terms of a sum, and which values they are, member by member
+
+
+class Regrouping:
+    """The array program of a program, made as a graph of Tensors."""
+
+    def __init__(self, program: Program) -> None:
+        self.program, self.classes = program, Classes(program)
+        self.node: dict[int, Any] = {}  # of a class, its array; where it is a single number, a Value or a float
+        self.pos = np.full(len(program.rows), -1)  # where a value stands in the array of its class
+        self.placed: dict[str, list[int]] = {}  # of each pool of numbers that are given, which inputs lie there
+        self.pool: dict[str, Any] = {}
+        for i, x in enumerate(program.inputs):
+            if x.type is None:
+                self.placed.setdefault(_pool(x), []).append(i)
+        for kind, found in self.placed.items():
+            self.pool[kind] = Tensor(np.zeros(len(found)), kind != "number", name=kind[0])
+            found.clear()
+        self.arrays: dict[int, Any] = {}  # inputs that are arrays
+        self.layers = 0
+        classes = self.classes
+        self.active = [
+            c for c, row in enumerate(classes.row)
+            if classes.number[c] and row is not None and not classes.absorbed[c] and classes.key(c)[0] != "item"
+        ]  # fmt: skip
+
+    def run(self) -> tuple[Program, list[int | list[int]]]:
+        """The array program, and of which input each of its inputs is, or of which ones."""
+        classes, program, active = self.classes, self.program, self.active
+        sums = {c: self.grouped(c) for c in active if classes.row[c] in (add, sub)}
+        wanted = self.wanted(active, sums)
+        todo = set(active)
+        for c in range(classes.count):
+            if not classes.number[c]:
+                self.array(c)
+            elif c in sums:
+                self.sum(c, sums[c])
+            elif c in todo and (classes.row[c] is not mul or c in wanted):
+                self.elementwise(c)
+        return self.finished([self.result(i) for i in program.outputs])
+
+    # ---- which classes need arrays
+
+    def grouped(self, c: int) -> list[Group]:
+        """The terms of a sum, those of one sign and class together."""
+        found: dict[tuple[int, int], list[Ids]] = {}
+        for sign, ids in self.classes.terms(c):
+            found.setdefault((sign, int(self.classes.colour[ids[0]])), []).append(ids)
+        return [(sign, of, np.stack(columns, axis=1)) for (sign, of), columns in found.items()]
+
+    def products(self, group: Group) -> bool:
+        """Whether terms are products to be contracted, which then need no array of their own."""
+        return self.classes.row[group[1]] is mul and group[2].shape[1] > 1
+
+    def wanted(self, active: Sequence[int], sums: dict[int, list[Group]]) -> set[int]:
+        """The classes that something else than a contraction uses."""
+        classes, program = self.classes, self.program
+        found = {int(classes.colour[i]) for i in program.outputs}
+        for c in active:
+            if c in sums:
+                found |= {group[1] for group in sums[c] if not self.products(group)}
+                factors = [group[2][0, 0] for group in sums[c] if self.products(group)]
+                found |= {int(classes.colour[side[i]]) for i in factors for side in (classes.left, classes.right)}
+            else:
+                found |= {int(classes.colour[ids[0]]) for ids in classes.operands(classes.members(c))}
+        for i, given in enumerate(program.operands):
+            if program.types[i] is not None:
+                found |= {int(classes.colour[x]) for x in given}
+        return found
+
+    # ---- where numbers are
+
+    def source(self, ids: Ids) -> tuple[Any, Ids]:
+        """The array in which values of one class are, and where."""
+        c = int(self.classes.colour[ids.flat[0]])
+        key = self.classes.key(c)
+        if type(key) is str:
+            self.place(key, ids)
+            return self.pool[key], self.pos[ids]
+        if key[0] == "item":
+            return self.node[int(self.classes.colour[key[1]])], self.classes.place[ids]
+        return self.node[c], self.pos[ids]
+
+    def place(self, kind: str, ids: Ids) -> None:
+        """Give numbers of a pool their places, in this order, where they have none yet."""
+        flat = ids.reshape(-1)
+        new = flat[self.pos[flat] < 0]
+        if new.size:
+            new = new[np.sort(np.unique(new, return_index=True)[1])]
+            start = len(self.placed[kind])
+            self.pos[new] = np.arange(start, start + new.size)
+            self.placed[kind] += new.tolist()
+            inputs = self.program.inputs
+            self.pool[kind]._value[start : start + new.size] = [inputs[i].example for i in new.tolist()]
+
+    def fresh(self, ids: Ids) -> bool:
+        """Whether values are numbers of a pool that all have no places yet."""
+        return type(self.classes.key(int(self.classes.colour[ids.flat[0]]))) is str and bool(
+            (self.pos[ids] < 0).all() and ids.flat[0] not in self.program.numbers
+        )
+
+    def number(self, i: int) -> Any:
+        """One value: a float, or a Value."""
+        if i in self.program.numbers:
+            return self.program.numbers[i]
+        found = self.node.get(int(self.classes.colour[i]))
+        if found is not None and (type(found) is float or type(found._value) is float):
+            return found
+        node, p = self.source(np.array([i]))
+        return item.given(at=tuple(int(k) for k in np.unravel_index(p[0], node.shape)))(node)
+
+    def gather(self, ids: Ids) -> Any:
+        """Values of one class as an array that broadcasts to the shape of `ids`; a single one as a number."""
+        for axis in range(ids.ndim):
+            first = ids.take([0], axis)
+            if ids.shape[axis] > 1 and (ids == first).all():
+                ids = first
+        c = int(self.classes.colour[ids.flat[0]])
+        key = self.classes.key(c)
+        if c in self.node and type(getattr(self.node[c], "_value", 0.0)) is float:
+            return self.node[c]
+        if ids.size == 1 and (key == "constant" or type(key) is not str):
+            return self.number(int(ids.flat[0]))
+        if key == "constant":
+            numbers = np.array([self.program.numbers[i] for i in ids.reshape(-1).tolist()]).reshape(ids.shape)
+            return float(numbers.flat[0]) if (numbers == numbers.flat[0]).all() else leaf(numbers)
+        return _viewed(*self.source(ids))
+
+    def whole(self, ids: Ids) -> Any:
+        """The same as an array of the very shape of `ids`."""
+        found = self.gather(ids)
+        if type(found) is float:
+            return leaf(np.full(ids.shape, found))
+        if type(found._value) is float:
+            found = stack([found])
+        return found if found.shape == ids.shape else broadcast_to.given(to=ids.shape)(found)
+
+    def settle(self, members: Ids, grid: Ids, node: Any) -> None:
+        """Let a class be this array, in which its members stand as in `grid`."""
+        c = int(self.classes.colour[members[0]])
+        if not isinstance(node, Tensor) or not node.ndim:  # the same for all of them
+            self.node[c] = node
+            return
+        if node.shape != grid.shape:
+            node = broadcast_to.given(to=grid.shape)(node)
+        self.node[c] = node
+        self.pos[members[grid.reshape(-1)]] = np.arange(grid.size)
+
+    # ---- classes
+
+    def array(self, c: int) -> None:
+        """A value that is an array by itself: the same instruction on what its operands have become."""
+        program, i = self.program, self.classes.first[c]
+        row, given = program.rows[i], program.operands[i]
+        if i in program.numbers:
+            self.node[c] = leaf(program.numbers[i])
+        elif row is None:
+            one = program.inputs[i]
+            self.node[c] = self.arrays[i] = Tensor(one.example, not one.plain, one.name or None)
+        elif row.name == "stack" and len(given) > 1 and all(program.types[x] is None for x in given):
+            self.node[c] = self.stacked(self.classes.same[list(given)])
+        else:
+            self.node[c] = row(*[self.result(x) for x in given])
+
+    def stacked(self, ids: Ids) -> Any:
+        """Numbers side by side: of each run of one class a gather."""
+        of = self.classes.colour[ids]
+        runs = np.split(ids, np.flatnonzero(of[1:] != of[:-1]) + 1)
+        if len(runs) > max(1, len(ids) // FEW):
+            return stack.given(axis=0)(*[self.number(int(i)) for i in ids])
+        parts = [self.whole(run) for run in runs]
+        return parts[0] if len(parts) == 1 else concatenate.given(axis=0)(*parts)
+
+    def result(self, i: int) -> Any:
+        """A value as an operand: a number, or an array."""
+        return self.number(i) if self.program.types[i] is None else self.node[int(self.classes.colour[i])]
+
+    def elementwise(self, c: int) -> None:
+        """A row of the table, on all members of a class."""
+        row, members = self.classes.row[c], self.classes.members(c)
+        assert row is not None
+        operands = self.classes.operands(members)
+        kept, same = self.distinct(operands)
+        operands = [ids[kept] for ids in operands]
+        if len(kept) == 1:
+            self.node[c] = row(*[self.number(int(ids[0])) for ids in operands])
+            return
+        grid = self.arranged(operands)
+        self.settle(members[kept], grid, row(*[self.gather(ids[grid]) for ids in operands]))
+        self.pos[members] = self.pos[members[kept]][same]
+
+    def distinct(self, operands: Sequence[Ids]) -> tuple[Ids, Ids]:
+        """The members of a class that differ in what their operands are, and which of them each member is as."""
+        _, same = _different(np.stack([self.identity(ids) for ids in operands], axis=1))
+        kept = np.zeros(same.max() + 1, int)
+        kept[same[::-1]] = np.arange(len(same))[::-1]
+        return kept, same
+
+    def identity(self, ids: Ids) -> Ids:
+        """Numbers that are the same where values of one class are."""
+        key = self.classes.key(int(self.classes.colour[ids[0]]))
+        if type(key) is str:
+            return ids
+        return self.classes.place[ids] if key[0] == "item" else self.pos[ids]
+
+    def arranged(self, operands: Sequence[Ids]) -> Ids:
+        """In which order and shape the members of a class stand best: as an operand does, or as a table of two."""
+        n = len(operands[0])
+        best, found = 0, np.arange(n)
+        for ids in operands:
+            c = int(self.classes.colour[ids[0]])
+            if self.classes.key(c) == "constant" or self.fresh(ids):
+                continue
+            if type(getattr(self.node.get(c), "_value", None)) is float:
+                continue
+            node, p = self.source(ids)
+            if len(np.unique(p)) < n:
+                continue
+            good = 3 if n == node.size and node.ndim > 1 else 2 if n == node.size else 1
+            if good > best:
+                order = np.argsort(p)
+                best, found = good, order.reshape(node.shape) if good == 3 else order
+        if not best and len(operands) == 2:
+            table = _table(*(ids[:, None] for ids in operands))
+            if table is not None and table.batch == 1 and table.unique:
+                return np.argsort(table.cell).reshape(len(table.a), len(table.b))
+        return found
+
+    def sum(self, c: int, groups: list[Group]) -> None:
+        """A sum of each member of a class."""
+        members = self.classes.members(c)
+        kept, same = self.distinct([x for group in groups for x in self.factors(group)])
+        groups, n = [(sign, of, ids[kept]) for sign, of, ids in groups], len(kept)
+        if n == 1:
+            self.node[c] = _added([(sign, x) for sign, of, ids in groups for x in self.totals(of, ids[0])])
+            return
+        parts: list[tuple[int, Any]] = []
+        rest, grid = list(groups), None
+        products = sorted((g for g in groups if self.products(g)), key=lambda g: -g[2].shape[1])
+        for group in products:
+            found = self.contracted(group, groups)
+            if found is not None:
+                node, cell = found
+                unique = len(np.unique(cell)) == n == node.size
+                grid = np.argsort(cell).reshape(node.shape) if unique else np.arange(n)
+                parts.append((group[0], node if unique else _viewed(node, cell)))
+                rest.remove(group)
+                break
+        if grid is None:
+            singles = [ids[:, 0] for _, _, ids in groups if ids.shape[1] == 1]
+            grid = self.arranged(singles or [ids[:, 0] for _, of, ids in groups if not self.products((1, of, ids))]
+                                 or [np.arange(n)])  # fmt: skip
+        for group in rest:
+            sign, of, ids = group
+            if not self.products(group):
+                parts += [(sign, x) for x in self.added_up(ids[grid])]
+                continue
+            found = self.contracted(group, ())
+            if found is not None:
+                parts.append((sign, _viewed(found[0], found[1][grid])))
+            else:
+                parts += [(sign, x) for x in self.row_by_row(ids[grid])]
+        self.settle(members[kept], grid, _added(parts))
+        self.pos[members] = self.pos[members[kept]][same]
+
+    def factors(self, group: Group) -> list[Ids]:
+        """What the terms of a sum are, one by one; of products that are contracted their factors."""
+        columns = list(group[2].T)
+        if not self.products(group):
+            return columns
+        return [side[ids] for ids in columns for side in (self.classes.left, self.classes.right)]
+
+    def totals(self, of: int, ids: Ids) -> list[Any]:
+        """What some terms of a single sum add up to: numbers."""
+        if self.classes.row[of] is mul and len(ids) > 1:
+            a, b = self.classes.left[ids], self.classes.right[ids]
+            order = self.along(a, b)
+            return [item.given(at=())(matmul(self.whole(a[order]), self.whole(b[order])))]
+        if len(ids) <= FEW:
+            return [self.number(int(i)) for i in ids]
+        node, p = self.source(ids) if self.classes.key(of) != "constant" else (None, ids)
+        terms = self.whole(ids if node is None else ids[np.argsort(p)])
+        return [item.given(at=())(total.given(axis=None, keepdims=False)(terms))]
+
+    def added_up(self, ids: Ids) -> list[Any]:
+        """Terms of one class, along the last axis, as few arrays."""
+        k = ids.shape[-1]
+        if k <= FEW:
+            return [self.gather(ids[..., j]) for j in range(k)]
+        return [total.given(axis=(ids.ndim - 1,), keepdims=False)(self.whole(ids))]
+
+    def row_by_row(self, ids: Ids) -> list[Any]:
+        """Sums of products that are no matrix product: each of factors of its own."""
+        a, b = self.classes.left[ids], self.classes.right[ids]
+        if ids.shape[-1] <= FEW:
+            return [mul(self.gather(a[..., j]), self.gather(b[..., j])) for j in range(ids.shape[-1])]
+        products = mul(self.whole(a), self.whole(b))
+        return [total.given(axis=(ids.ndim - 1,), keepdims=False)(products)]
+
+    def along(self, a: Ids, b: Ids) -> Ids:
+        """In which order products are added up, that the factors lie in a row."""
+        for ids in (b, a):
+            c = int(self.classes.colour[ids[0]])
+            if self.classes.key(c) != "constant" and not self.fresh(ids):
+                if type(getattr(self.node.get(c), "_value", None)) is not float:
+                    return np.argsort(self.source(ids)[1], kind="stable")
+        return np.arange(len(a))
+
+    def contracted(self, group: Group, groups: Sequence[Group]) -> tuple[Any, Ids] | None:
+        """Sums of products as a matrix product, and where in it each of them stands; None if they are none."""
+        _, _, ids = group
+        a, b = self.classes.left[ids], self.classes.right[ids]
+        table = _table(a, b)
+        if table is None or (len(table.a) == len(table.b) == table.batch):
+            return None
+        order = self.along(table.a[0], table.b[0])
+        rows, columns = table.a[:, order], table.b[:, order]
+        named = self.layers
+        for side, of in ((rows, table.row), (columns, table.column)):
+            if self.fresh(side) and len(np.unique(side)) == side.size:
+                self.block(side, of, group, groups)
+                named += side is rows or not self.fresh(rows)
+        # The longer axis last, for NumPy's loops run along it; a vector where the matrix lies in memory for it.
+        turned = len(columns) < len(rows)
+        if min(len(rows), len(columns)) == 1:
+            turned = self.in_columns(rows) if len(rows) > 1 else not self.in_columns(columns)
+        if turned:
+            rows, columns = columns, rows
+        cell = table.cell if not turned else table.turned()
+        k, n, m, batch = rows.shape[1], len(rows) // table.batch, len(columns) // table.batch, table.batch
+        if batch > 1:
+            left = self.whole(rows.reshape(batch, n, k))
+            right = self.whole(columns.reshape(batch, m, k).transpose(0, 2, 1))
+        else:
+            left, right = self.whole(rows if n > 1 else rows[0]), self.whole(columns.T if m > 1 else columns[0])
+        self.named(left, right)
+        return matmul(left, right), cell
+
+    def in_columns(self, ids: Ids) -> bool:
+        """Whether neighbours in a column are neighbours where the values are."""
+        if self.classes.key(int(self.classes.colour[ids.flat[0]])) == "constant" or self.fresh(ids) or ids.size < 2:
+            return False
+        return len(ids) > 1 and bool(np.diff(self.source(ids[:2, 0])[1])[0] == 1)
+
+    def named(self, *factors: Any) -> None:
+        """Call the parameters of a layer W with a number."""
+        for node in factors:
+            below = node.a if node.prim is not None else None
+            if below is self.pool.get("parameter") and below is not None and not node._name:
+                self.layers += 1
+                node._name = f"W{self.layers}"
+
+    def block(self, side: Ids, of: Ids, group: Group, groups: Sequence[Group]) -> None:
+        """Give the weights of a layer their places, each row with its bias behind it, if there is one."""
+        kind = self.classes.key(int(self.classes.colour[side.flat[0]]))
+        for other in groups:
+            ids = other[2][:, 0]
+            if other is group or other[2].shape[1] > 1 or not self.fresh(ids):
+                continue
+            if self.classes.key(int(self.classes.colour[ids[0]])) != kind:
+                continue
+            first = np.zeros(len(side), int)
+            first[of[::-1]] = np.arange(len(of))[::-1]
+            bias = ids[first]
+            if (bias[of] == ids).all() and len(np.unique(bias)) == len(bias):
+                side = np.concatenate([side, bias[:, None]], axis=1)
+                break
+        self.place(kind, side)
+
+    # ---- the end
+
+    def finished(self, results: list[Any]) -> tuple[Program, list[int | list[int]]]:
+        """The program of these results, with its inputs."""
+        given: list[tuple[Any, Input]] = []
+        sources: list[int | list[int]] = []
+        for kind, pool in self.pool.items():
+            some = [i for i, x in enumerate(self.program.inputs) if x.type is None and _pool(x) == kind]
+            self.place(kind, np.array(some))
+            data = pool._value
+            given.append((pool, Input(pool.name, (data.shape, data.dtype), kind == "number", None, data)))
+            sources.append(self.placed[kind])
+        for i, node in self.arrays.items():
+            given.append((node, self.program.inputs[i]))
+            sources.append(i)
+        nodes = [x if isinstance(x, Node) else Value(x) for x in results]
+        found = Program.of_graph(self.program.name, given, order_of_all(nodes), nodes)
+        return found, sources
+
+
+class _Table:
+    """Pairs of rows, sorted into a table, or into several of one size: a `batch`.
+
+    Attributes
+    ----------
+    a, b : array of int, shape (rows, k)
+        The rows that differ, those of one table together.
+    row, column : array of int
+        Which of them the pairs are made of.
+    batch : int
+        How many tables there are.
+    cell : array of int
+        Where each pair stands in the tables.
+    """
+
+    def __init__(self, a: Ids, b: Ids, row: Ids, column: Ids, batch: int) -> None:
+        self.a, self.b, self.row, self.column, self.batch = a, b, row, column, batch
+        n, m = len(a) // batch, len(b) // batch
+        self.cell = row * m + column % m
+        self.unique = len(row) == n * m * batch and len(np.unique(self.cell)) == len(row)
+
+    def turned(self) -> Ids:
+        """Where each pair stands in the tables with rows and columns exchanged."""
+        n = len(self.a) // self.batch
+        return self.column * n + self.row % n
+
+
+def _table(a: Ids, b: Ids) -> _Table | None:
+    """The table that pairs of rows fill; None where they do not."""
+    (rows, row), (columns, column) = _different(a), _different(b)
+    n, m = len(rows), len(columns)
+    pairs = np.unique(row * m + column)
+    if len(pairs) == n * m:
+        return _Table(rows, columns, row, column, 1)
+    i, j = pairs // m, pairs % m
+    of_row, of_column = np.arange(n), np.full(m, n)
+    for _ in range(4):  # in a full table each row meets each column: twice is enough
+        np.minimum.at(of_column, j, of_row[i])
+        np.minimum.at(of_row, i, of_column[j])
+    if (of_row[i] != of_column[j]).any():
+        return None
+    names, size = np.unique(of_row, return_counts=True)
+    batch = len(names)
+    other = np.unique(of_column, return_counts=True)[1]
+    if n % batch or m % batch or (size != n // batch).any() or (other != m // batch).any():
+        return None
+    if len(pairs) != n * m // batch:
+        return None
+    to_row, to_column = np.argsort(of_row, kind="stable"), np.argsort(of_column, kind="stable")
+    new_row, new_column = np.empty(n, int), np.empty(m, int)
+    new_row[to_row], new_column[to_column] = np.arange(n), np.arange(m)
+    return _Table(rows[to_row], columns[to_column], new_row[row], new_column[column], batch)
+
+
+_MIX = np.random.default_rng(0).integers(1, 2**62, 4096) * 2 + 1  # odd, so that no bit of a place is lost
+
+
+def _different(rows: Ids) -> tuple[Ids, Ids]:
+    """The rows that differ, as they first appear, and of each row which one it is."""
+    k = rows.shape[1]
+    if k > len(_MIX):
+        _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    else:
+        mixed = rows[:, 0] if k == 1 else (rows * _MIX[:k]).sum(axis=1)
+        _, first, inverse = np.unique(mixed, return_index=True, return_inverse=True)
+        if k > 1 and (rows[first][inverse] != rows).any():
+            _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), int)
+    order = np.argsort(first)
+    rank[order] = np.arange(len(first))
+    return rows[first[order]], rank[inverse.reshape(-1)]
+
+
+def _viewed(node: Any, places: Ids) -> Any:
+    """The numbers of an array at these places: itself, a view where they follow a pattern, else a gather."""
+    to, size = places.shape, node.size
+    start = int(places.flat[0])
+    steps = tuple(int(places[(0,) * k + (1,)  + (0,) * (places.ndim - k - 1)]) - start if n > 1 else 0
+                  for k, n in enumerate(to))  # fmt: skip
+    regular = np.full(to, start)
+    for k, step in enumerate(steps):
+        regular += (np.arange(to[k]) * step).reshape((-1,) + (1,) * (places.ndim - k - 1))
+    if (regular == places).all():
+        if places.size == size and (places.reshape(-1) == np.arange(size)).all():
+            return node if node.shape == to else reshape.given(to=to)(node)
+        found = nested(steps, to)
+        if found is not None and (found[0] or places.size == 1):
+            return view.given(offset=start, strides=steps, to=to, size=size)(node)
+    flat = node if node.ndim == 1 else reshape.given(to=(size,))(node)
+    return index.given(key=(places,))(flat)
+
+
+def _added(parts: Sequence[tuple[int, Any]]) -> Any:
+    """The sum of parts with signs."""
+    first = next((k for k, (sign, _) in enumerate(parts) if sign > 0), None)
+    out = neg(parts[0][1]) if first is None else parts[first][1]
+    for k, (sign, x) in enumerate(parts):
+        if k != (first or 0):
+            out = add(out, x) if sign > 0 else sub(out, x)
+    return out
+
+
+def regrouped(program: Program) -> tuple[Program, list[int | list[int]]]:
+    """The array program of a program, and of which input each of its inputs is, or of which ones.
+
+    Raises
+    ------
+    Irregular
+        If there are almost as many classes as there are numbers to compute.
+    """
+    computed = sum(1 for row, kind in zip(program.rows, program.types, strict=True) if row is not None and kind is None)
+    with apart():
+        found = Regrouping(program)
+        if 8 * len(found.active) > computed:
+            raise Irregular(f"{computed:,} numbers are computed in {len(found.active):,} ways")
+        return found.run()

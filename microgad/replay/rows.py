@@ -1,0 +1,119 @@
+"""Rows that only programs have: views of flat arrays, and their opposite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from microgad.primitive import Primitive
+from microgad.structural import dtype, shape
+
+
+def window(x: Any, offset: int, strides: Sequence[int], to: tuple[int, ...], size: int = 0) -> Any:
+    """Numbers of a flat array as an array of the shape `to`: element (i, j) is number offset + i s₀ + j s₁.
+
+    Parameters
+    ----------
+    x : array
+        Contiguous, of any shape.
+    offset : int
+        Where the first one stands.
+    strides : sequence of int
+        How far apart numbers are along each axis, in numbers.
+    to : tuple of int
+        The shape of the result, which is a view where `x` is contiguous.
+    size : int
+        How many numbers `x` has, for those who write the view down.
+
+    Examples
+    --------
+    >>> window(np.arange(6.0), 1, (3, 1), (2, 2))
+    array([[1., 2.],
+           [4., 5.]])
+    """
+    flat = np.reshape(x, -1)
+    return as_strided(flat[offset:], to, [s * flat.itemsize for s in strides])
+
+
+def _placed(g: Any, offset: int, strides: Sequence[int], of: tuple[int, ...]) -> Any:
+    out = np.zeros(of, dtype(g))
+    window(out, offset, strides, shape(g))[...] = g
+    return out
+
+
+def _back(g: Any, y: Any, x: Any, offset: int, strides: Any, to: Any, size: int) -> Any:
+    return place.given(offset=offset, strides=strides, of=shape(x))(g)
+
+
+def _again(g: Any, y: Any, x: Any, offset: int, strides: Any, of: Any) -> Any:
+    return view.given(offset=offset, strides=strides, to=shape(x), size=math.prod(of))(g)
+
+
+def nested(strides: Sequence[int], to: Sequence[int]) -> tuple[list[int], list[int]] | None:
+    """How a view is a block of a larger array: its axes of more than one number, the farthest apart first, and how
+    long they are in that array; None if it is no such block.
+
+    Examples
+    --------
+    >>> nested((3, 1), (2, 2)), nested((1, 4), (4, 2)), nested((1, 1), (2, 2))
+    (([0, 1], [2, 3]), ([1, 0], [2, 4]), None)
+    """
+    order = sorted((k for k, n in enumerate(to) if n > 1), key=lambda k: -strides[k])
+    lengths = [to[k] for k in order[:1]]
+    for a, b in zip(order, order[1:], strict=False):
+        if strides[b] < 1 or strides[a] % strides[b] or strides[a] // strides[b] < to[b]:
+            return None
+        lengths.append(strides[a] // strides[b])
+    return order, lengths
+
+
+def spelled(name: str, offset: int, strides: Sequence[int], to: tuple[int, ...], size: int) -> str:
+    """A view as NumPy's users write it: a slice of the flat array, in a shape, perhaps cut and transposed.
+
+    Examples
+    --------
+    >>> spelled("p", 4, (3, 1), (2, 3), 99), spelled("p", 0, (3, 1), (2, 2), 99), spelled("p", 2, (3, 0), (2, 1), 6)
+    ('p[4:10].reshape(2, 3)', 'p[0:6].reshape(2, 3)[:, :2]', 'p[2:6:3][:, None]')
+    """
+    found = nested(strides, to)
+    assert found is not None, (offset, strides, to, size)
+    order, full = found
+    if not order:
+        return f"{name}[{offset}:{offset + 1}]" + (f".reshape({to})" if len(to) != 1 else "")
+    step, n = strides[order[-1]], math.prod(full)
+    # The block begins earlier where it would reach beyond the end.
+    back = max(0, -(-(offset + (n - 1) * step + 1 - size) // step)) if len(order) > 1 else 0
+    start = offset - back * step
+    text = f"{name}[{start}:{start + (n - 1) * step + 1}{f':{step}' if step != 1 else ''}]"
+    if len(order) > 1:
+        text += f".reshape({', '.join(map(str, full))})"
+        cuts = [":" if to[k] == m else f":{to[k]}" for k, m in zip(order, full, strict=True)]
+        if back:
+            cuts[-1] = f"{back}:{back + to[order[-1]]}"
+        if set(cuts) != {":"}:
+            text += f"[{', '.join(cuts)}]"
+        if order != sorted(order):
+            places = sorted(order)
+            axes = tuple(order.index(k) for k in places)
+            text += ".T" if axes == tuple(range(len(axes)))[::-1] else f".transpose{axes}"
+    if len(order) < len(to):
+        text += f"[{', '.join(':' if m > 1 else 'None' for m in to)}]"
+    return text
+
+
+def _spelled(offset: int, strides: Any, to: Any, size: int) -> dict[str, Any]:
+    return {"text": spelled("{}", offset, strides, to, size)}
+
+
+view: Primitive = Primitive(
+    "view", window, window, vjp=(_back,), jvp=(lambda t, y, x, **params: view.given(**params)(t),),
+    flow=("G at its places, else 0",), label="view", text="{}[…]", latex="{}", spelled=_spelled,
+)  # fmt: skip
+place: Primitive = Primitive(
+    "place", _placed, _placed, vjp=(_again,), jvp=(lambda t, y, x, **params: place.given(**params)(t),),
+    flow=("G of its places",), label="place", text="place({})", latex=r"\operatorname{{place}}\left({}\right)",
+)  # fmt: skip

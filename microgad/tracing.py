@@ -1,0 +1,253 @@
+"""Tracing: a function runs once, on tracers in the place of its arguments, and every node that it makes is noted."""
+
+from __future__ import annotations
+
+import functools
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import get_ident
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import randomness
+from .errors import untraceable, user_line
+from .operators import by_table
+from .order import EMPTY
+from .primitive import Primitive, silent, tracing
+from .recording import recording
+from .structural import item
+from .tensor import Tensor
+from .tracers import DATA, DETACHED, GONE, KINDS, PLAIN, watched
+
+OURS = ("microgad", "numpy", "builtins")  # what does not change under a program
+
+
+class Trace:
+    """One run of a function on tracers.
+
+    Attributes
+    ----------
+    nodes : list of Node
+        All nodes that were born in this run, operands before what uses them; constants among them as leaves.
+    modes : dict
+        The modules that were called, and whether they were training.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: list[Any] = []
+        self.modes: dict[Any, bool] = {}
+
+    def born(self, row: Primitive, operands: Sequence[Any], value: Any) -> Any:
+        """A new node of `row`, as a tracer."""
+        plain = row is not DETACHED
+        for x in operands:
+            if type(x) is not float and type(x) not in PLAIN:
+                plain = row is DATA
+                break
+        number = type(value) is float
+        node = object.__new__(KINDS[number, plain])
+        node._value, node.prim = value, row
+        node.a, node.b = operands if len(operands) == 2 else (operands[0] if len(operands) == 1 else tuple(operands), EMPTY)
+        node.grad = node.mark = node._name = None
+        self.nodes.append(node)
+        if not number:
+            Tensor.settle(node)
+            if plain and not value.ndim:  # as NumPy gives numbers, and no arrays without axes
+                return self.born(item.given(at=()), (node,), float(value))
+        if silent and row is not DETACHED and get_ident() in silent:
+            node = self.born(DETACHED, (node,), value)
+            if not number:
+                node.needs = False
+        return node
+
+    def close(self) -> None:
+        """From here on what was traced has no numbers: see what is made of it."""
+        for node in self.nodes:
+            node._value = GONE
+
+
+@contextmanager
+def traced() -> Iterator[Trace]:
+    """Trace what is computed in this thread meanwhile.
+
+    Examples
+    --------
+    >>> from microgad.tracers import tracer
+    >>> with traced() as trace:
+    ...     y = tracer(2.0) * 3.0
+    >>> trace.nodes == [y]
+    True
+    """
+    me, found = get_ident(), Trace()
+    outer = tracing.get(me)
+    with watched(), by_table(), recording():
+        tracing[me] = found
+        try:
+            yield found
+        finally:
+            if outer is None:
+                del tracing[me]
+            else:
+                tracing[me] = outer
+
+
+def note_mode(module: Any) -> None:
+    """Let the program that is being traced know that it holds for this mode of a module.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> with traced() as trace:
+    ...     _ = mg.nn.ReLU()(2.0)
+    >>> list(trace.modes.values())
+    [True]
+    """
+    trace = tracing.get(get_ident())
+    if trace is not None:
+        trace.modes[module] = module.training
+
+
+# ---- what a function reads besides its arguments
+
+
+class Reads:
+    """What a function reads by name from around it: variables of its module and of functions around it.
+
+    A number or an array among them is frozen when the function is traced; whoever keeps the program asks `changed`
+    whether one of the names means something else by now.
+    """
+
+    def __init__(self, f: Any) -> None:
+        self.places: list[tuple[Any, str, Any]] = []  # a namespace or a cell, a name, and what was found there
+        self.generators: list[Any] = []
+        waiting, seen = [f], set[int]()
+        while waiting:
+            function = _plain_function(waiting.pop())
+            if function is None or id(function) in seen or function.__module__.partition(".")[0] in OURS:
+                continue
+            seen.add(id(function))
+            for place, name, x in _names(function):
+                if isinstance(x, (ModuleType, type)):
+                    continue
+                self.places.append((place, name, x))
+                if isinstance(x, (np.random.Generator, np.random.RandomState, random.Random)):
+                    self.generators.append(x)
+                waiting.append(x)
+
+    def changed(self) -> str | None:
+        """The name of what was bound anew; None where all is as it was."""
+        for place, name, x in self.places:
+            try:
+                now = place[name] if type(place) is dict else place.cell_contents
+            except (KeyError, ValueError):
+                return name
+            if now is not x:
+                return name
+        return None
+
+
+def _plain_function(f: Any) -> FunctionType | None:
+    """The function in Python behind something that is called."""
+    while True:
+        if isinstance(f, functools.partial):
+            f = f.func
+        elif isinstance(f, MethodType):
+            f = f.__func__
+        elif hasattr(f, "__wrapped__"):
+            f = f.__wrapped__
+        elif not isinstance(f, (FunctionType, type)) and isinstance(getattr(type(f), "forward", None), FunctionType):
+            f = type(f).forward  # of a module
+        else:
+            return f if isinstance(f, FunctionType) else None
+
+
+def _names(function: FunctionType) -> Iterator[tuple[Any, str, Any]]:
+    codes: list[CodeType] = [function.__code__]
+    for code in codes:
+        codes += [x for x in code.co_consts if isinstance(x, CodeType)]
+        for name in code.co_names:
+            if name in function.__globals__:
+                yield function.__globals__, name, function.__globals__[name]
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield cell, name, cell.cell_contents
+        except ValueError:  # it is not bound yet
+            continue
+
+
+# ---- random numbers
+
+
+def _states(generators: Sequence[Any]) -> list[Any]:
+    """Where all sources of random numbers stand that we know of."""
+    found: list[Any] = [random.getstate(), np.random.get_state(legacy=True)]
+    for x in [randomness.generator(), *generators]:
+        if isinstance(x, random.Random):
+            found.append(x.getstate())
+        else:
+            found.append(x.bit_generator.state if isinstance(x, np.random.Generator) else x.get_state(legacy=True))
+    return found
+
+
+def _restore(generators: Sequence[Any], states: list[Any]) -> None:
+    random.setstate(states[0])
+    np.random.set_state(states[1])
+    for x, state in zip([randomness.generator(), *generators], states[2:], strict=True):
+        if isinstance(x, random.Random):
+            x.setstate(state)
+        elif isinstance(x, np.random.Generator):
+            x.bit_generator.state = state
+        else:
+            x.set_state(state)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return bool(np.array_equal(a, b)) if isinstance(a, np.ndarray) else (
+        a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a) if isinstance(a, dict)
+        else len(a) == len(b) and all(map(_same, a, b)) if isinstance(a, (tuple, list)) else a == b
+    )  # fmt: skip
+
+
+@contextmanager
+def undrawn(run: Callable[[], Any], generators: Sequence[Any]) -> Iterator[None]:
+    """An error if random numbers are drawn meanwhile, by `run`, which names the line where it does so."""
+    before = _states(generators)
+    yield
+    if not _same(before, _states(generators)):
+        _restore(generators, before)
+        line = _drawing_line(run, generators, before)
+        _restore(generators, before)
+        raise untraceable(
+            "random numbers are drawn", "all calls would get the same; draw them outside, and give them as an argument", line
+        )
+
+
+class _Found(BaseException):
+    """Ends a run in which we only look for a line."""
+
+
+def _drawing_line(run: Callable[[], Any], generators: Sequence[Any], before: list[Any]) -> str:
+    """The line that draws random numbers, found by running it once more, line by line."""
+    last = [""]
+
+    def watch(frame: Any, event: str, arg: Any) -> Any:
+        if frame.f_globals.get("__name__", "").partition(".")[0] in OURS:
+            return None
+        if not _same(before, _states(generators)):
+            raise _Found
+        last[0] = user_line(frame) if event == "line" else last[0]
+        return watch
+
+    outer = sys.gettrace()
+    sys.settrace(watch)
+    try:
+        run()
+    except _Found:
+        pass
+    finally:
+        sys.settrace(outer)
+    return last[0]
