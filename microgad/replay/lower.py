@@ -89,18 +89,9 @@ class Lowered:
         order = [i for ids in self.passes for i in ids]
         self.at = {i: t for t, i in enumerate(order)}
         self.users: dict[int, list[int]] = {}
-        self.root = list(range(len(program.rows)))
-        self.last: dict[int, int] = {}
         for i in order:
-            row, given = program.rows[i], program.operands[i]
-            assert row is not None
-            if row.name in VIEWS and program.types[given[0]] is not None:
-                self.root[i] = self.root[given[0]]
-            for x in given:
+            for x in program.operands[i]:
                 self.users.setdefault(x, []).append(i)
-                self.last[self.root[x]] = self.at[i]
-        for i in program.outputs:
-            self.last[self.root[i]] = len(order)
         self.masks: set[int] = set()
         for i in order:
             if self._is_mask(i):
@@ -111,7 +102,28 @@ class Lowered:
             assert row is not None
             if row.name in ("assemble", "concatenate") and self.shape(i):
                 for k, x in enumerate(program.operands[i]):
-                    self._aim(x, i, k)
+                    if self._apart(row, i)[k]:
+                        self._aim(x, i, k)
+        self.root = list(range(len(program.rows)))  # in whose memory a value lies
+        for i in order:
+            row, x = program.rows[i], program.operands[i][0]
+            if row is not None and row.name in VIEWS and program.types[x] is not None:
+                self.root[i] = self.root[x]
+        for i in range(len(self.root)):
+            while self.root[i] in self.target:
+                self.root[i] = self.root[self.target[self.root[i]][0]]
+        self.last = {self.root[x]: self.at[i] for i in order for x in program.operands[i]}
+        self.last |= {self.root[i]: len(order) for i in program.outputs}
+
+    def _apart(self, row: Primitive, i: int) -> list[bool]:
+        """Which parts of what is joined meet no other one."""
+        n = len(self.program.operands[i])
+        if row.name == "concatenate":
+            return [True] * n
+        times = np.zeros(math.prod(self.shape(i)), int)
+        for spot in row.params["spots"]:
+            window(times, *spot)[...] += 1
+        return [bool((window(times, *spot) == 1).all()) for spot in row.params["spots"]]
 
     def _needed(self, outputs: Sequence[int]) -> set[int]:
         found, waiting = set(outputs), list(outputs)
@@ -234,7 +246,7 @@ class Lowered:
     def release(self, t: int, i: int) -> None:
         """Give back the buffers of what was used here for the last time."""
         for x in {self.root[x] for x in self.program.operands[i]}:
-            if x in self.buffer and self.last[x] == t and self.phase[x] == self.phase[i]:
+            if x in self.buffer and x != i and self.last[x] == t and self.phase[x] == self.phase[i]:
                 kind = self.program.types[x]
                 assert kind is not None
                 kind = (kind[0], np.dtype(bool)) if x in self.masks else kind

@@ -16,6 +16,7 @@ from microgad.primitive import Primitive
 from microgad.primitives import add, equal, greater, identity, maximum, minimum, mul, neg, relu
 from microgad.program import Program, Type
 from microgad.structural import (
+    Each,
     broadcast_to,
     cast,
     concatenate,
@@ -43,8 +44,18 @@ def _assembled(*parts: Any, spots: Any, of: tuple[int, ...]) -> Any:
     return out
 
 
+def _part_of(i: int, g: Any, y: Any, *xs: Any, spots: Any, of: tuple[int, ...]) -> Any:
+    offset, strides, to = spots[i]
+    return view.given(offset=offset, strides=strides, to=to, size=math.prod(of))(g)
+
+
+def _alone(i: int, t: Any, y: Any, *xs: Any, spots: Any, of: tuple[int, ...]) -> Any:
+    return place.given(offset=spots[i][0], strides=spots[i][1], of=of)(t)
+
+
 # Arrays at their places in a larger one, which is 0 elsewhere: the sum of several `place`.
-assemble = Primitive("assemble", _assembled, _assembled, label="assemble", text="assemble({})")
+assemble = Primitive("assemble", _assembled, _assembled, vjp=Each([_part_of]), jvp=Each([_alone]), label="assemble",
+                     text="assemble({})")  # fmt: skip
 
 
 def kind_of(row: Primitive) -> Any:

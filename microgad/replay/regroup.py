@@ -330,7 +330,7 @@ class Regrouping:
         if type(found) is float:
             return leaf(np.full(ids.shape, found))
         if type(found._value) is float:
-            found = stack([found])
+            found = stack.given(axis=0)(found)
         return found if found.shape == ids.shape else broadcast_to.given(to=ids.shape)(found)
 
     def settle(self, members: Ids, grid: Ids, node: Any) -> None:
@@ -445,9 +445,8 @@ class Regrouping:
                 rest.remove(group)
                 break
         if grid is None:
-            singles = [ids[:, 0] for _, _, ids in groups if ids.shape[1] == 1]
-            grid = self.arranged(singles or [ids[:, 0] for _, of, ids in groups if not self.products((1, of, ids))]
-                                 or [np.arange(n)])  # fmt: skip
+            leading = sorted((g for g in groups if not self.products(g)), key=lambda g: g[2].shape[1])
+            grid = self.arranged([ids[:, 0] for _, _, ids in leading]) if leading else np.arange(n)
         for group in rest:
             sign, of, ids = group
             if not self.products(group):

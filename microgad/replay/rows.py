@@ -68,7 +68,7 @@ def nested(strides: Sequence[int], to: Sequence[int]) -> tuple[list[int], list[i
         if strides[b] < 1 or strides[a] % strides[b] or strides[a] // strides[b] < to[b]:
             return None
         lengths.append(strides[a] // strides[b])
-    return order, lengths
+    return (order, lengths) if all(strides[k] > 0 for k in order) else None
 
 
 def spelled(name: str, offset: int, strides: Sequence[int], to: tuple[int, ...], size: int) -> str:
