@@ -67,7 +67,7 @@ class Run:
             closure = "; a function can close over anything else"
             self.given += [_leaf(x, f"{what}: argument {i}", structure, k, closure) for k, x in enumerate(leaves)]
             self.structures.append(structure)
-        self.silenced, self.nodes = silenced(), False
+        self.silenced, self.nodes, self.wraps = silenced(), False, False
         with recording():
             self.variables = list(map(_variable, self.given))
             full = list(args)
@@ -106,8 +106,11 @@ class Run:
         self.among = dependents(self.order, self.variables)
         # The variable of an outer derivative stands open below what that has to differentiate.
         outer = any(node.prim is OPEN and node not in self.among for node in self.order)
-        self.nodes = outer or any(isinstance(x, Node) for x in self.given)  # whether nodes come out,
+        given = [x for x in self.given if isinstance(x, Node)]
+        self.nodes = outer or bool(given)  # whether nodes come out,
         self.trace = self.nodes and not self.silenced  # with a graph below them
+        # While a function is traced, nodes stand for plain numbers, too, and among these others are left plain.
+        self.wraps = outer or any(not getattr(x, "plain", False) for x in given)
 
     def _close(self) -> None:
         """From here on the variables are constants, or the nodes that were given."""
@@ -142,7 +145,7 @@ class Run:
 
     def derivatives(self, parts: Sequence[Any], node: bool = False) -> list[Any]:
         """One for each variable, in trees as the caller sees them."""
-        return self.trees([_own(part, node or self.nodes) for part in parts])
+        return self.trees([_own(part, node or self.wraps) for part in parts])
 
     def value(self, node: Node) -> Any:
         """A result as the caller sees it."""
@@ -152,7 +155,7 @@ class Run:
 
     def plain(self, x: Any, node: bool = False) -> Any:
         """A number or array for the caller, who gets numbers where he gave none but numbers and arrays."""
-        return _own(x, True) if node or self.nodes else x if np.ndim(x) else float(x)
+        return _own(x, node or self.wraps) if node or self.nodes else x if np.ndim(x) else float(x)
 
     def out(self) -> Any:
         """The result, as the caller sees it."""
@@ -570,10 +573,10 @@ def _block(run: Run, parts: list[Any], axis: int, of: Node, by: Node) -> Any:
             f"a Jacobian of shape {shape(of)} + {shape(by)} would have {len(to)} axes: flatten, {MAX_AXES} are the most"
         )
     if not to and type(by._value) is float:
-        return _own(_full(parts[0], by), run.nodes)
+        return _own(_full(parts[0], by), run.wraps)
     of_type = dtype(of) if type(by._value) is float else dtype(by)
     if not any(isinstance(x, Node) for x in parts):
-        return _own(np.stack(parts, axis).reshape(to).astype(of_type) if parts else np.zeros(to, of_type), run.nodes)
+        return _own(np.stack(parts, axis).reshape(to).astype(of_type) if parts else np.zeros(to, of_type), run.wraps)
     made = reshape.given(to=to)(stack(parts, axis))
     return made if dtype(made) == of_type else cast.given(to=of_type)(made)
 
@@ -706,4 +709,4 @@ def _diagonal(run: Run, ways: list[Any], x: Node) -> Any:
             numbers = [index_of.given(key=at)(way) for at, way in zip(places, ways, strict=True)]
             return reshape.given(to=to)(stack(numbers))
         ways = [np.array([way[at] for at, way in zip(places, ways, strict=True)], dtype(x)).reshape(to)]
-    return _own(ways[0], run.nodes)
+    return _own(ways[0], run.wraps)

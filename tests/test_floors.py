@@ -47,7 +47,7 @@ FLOORS = {
     "microgad.expression": 4,
     "microgad.tracers": 4,
     "microgad.tracing": 4,
-    "microgad.program": 4,
+    "microgad.tape": 4,
     "microgad.replay": 4,
     "microgad.nn": 5,
     "microgad.viz": 5,

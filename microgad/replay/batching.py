@@ -16,7 +16,7 @@ from microgad import structural as rows
 from microgad.node import Node
 from microgad.primitive import Primitive
 from microgad.primitives import add, equal, mul, neg, where
-from microgad.program import Program
+from microgad.tape import Tape
 from microgad.structural import shape
 
 from .rows import place, view
@@ -29,30 +29,30 @@ class Batch:
 
     Parameters
     ----------
-    program : Program
+    tape : Tape
         Of one example.
     size : int
         How many there are.
     """
 
-    def __init__(self, program: Program, size: int) -> None:
-        self.program, self.size = program, size
+    def __init__(self, tape: Tape, size: int) -> None:
+        self.tape, self.size = tape, size
 
     def run(self, given: Sequence[Any], many: Sequence[bool]) -> list[tuple[Any, bool]]:
         """The results for inputs of which `many` have an axis of examples, and whether they have one."""
-        program = self.program
+        tape = self.tape
         values, flags = list(given), list(many)
-        for i in range(len(values), len(program.rows)):
-            row = program.rows[i]
+        for i in range(len(values), len(tape.rows)):
+            row = tape.rows[i]
             if row is None:
-                values.append(program.numbers[i])
+                values.append(tape.numbers[i])
                 flags.append(False)
                 continue
-            operands = [values[x] for x in program.operands[i]]
-            here = [flags[x] for x in program.operands[i]]
+            operands = [values[x] for x in tape.operands[i]]
+            here = [flags[x] for x in tape.operands[i]]
             flags.append(any(here))
             values.append(self.apply(row, operands, here) if any(here) else row(*operands))
-        return [(values[i], flags[i]) for i in program.outputs]
+        return [(values[i], flags[i]) for i in tape.outputs]
 
     def apply(self, row: Primitive, operands: list[Any], many: list[bool]) -> Any:
         """One row on operands of which some are of many examples."""

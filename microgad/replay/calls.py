@@ -15,7 +15,7 @@ from microgad.errors import InputError, shown
 from microgad.naming import Text
 from microgad.node import Node
 from microgad.primitive import ranks, tracing
-from microgad.program import Input, Program
+from microgad.tape import Input, Tape
 from microgad.recording import silenced
 from microgad.tensor import USED, Tensor, leaf
 from microgad.tracers import PLAIN, tracer
@@ -48,7 +48,7 @@ class Traced:
 
     Attributes
     ----------
-    program : Program
+    tape : Tape
         The instructions, as they were traced.
     structure : Structure
         Of what the function returns.
@@ -81,7 +81,7 @@ class Traced:
         nodes = [x for x in found if isinstance(x, Node)]
         inputs = [Input(str(node._name or ""), None if type(node._value) is float else (node._value.shape, node._value.dtype),
                         type(node) in PLAIN, None, node._value) for node in given]  # fmt: skip
-        self.program: Program = Program.of_graph(name, list(zip(given, inputs, strict=True)), trace.nodes, nodes)
+        self.tape: Tape = Tape.of_graph(name, list(zip(given, inputs, strict=True)), trace.nodes, nodes)
         outputs = iter(range(len(nodes)))
         self.results: list[Any] = [next(outputs) if isinstance(x, Node) else Static(x) for x in found]
         trace.close()
@@ -145,10 +145,10 @@ class Entry:
     """
 
     def __init__(self, traced: Traced, leaves: Sequence[Any], started: float) -> None:
-        self.traced, program, n = traced, traced.program, len(leaves)
-        self.nodes = tuple([x.node for x in program.inputs[n:]])
-        plain = program.plain()
-        self.kernel = Kernel(program, [k for k, i in enumerate(program.outputs) if not plain[i]])
+        self.traced, tape, n = traced, traced.tape, len(leaves)
+        self.nodes = tuple([x.node for x in tape.inputs[n:]])
+        plain = tape.plain()
+        self.kernel = Kernel(tape, [k for k, i in enumerate(tape.outputs) if not plain[i]])
         self.readers = [self._reader(source, n) for source in self.kernel.sources]
         self.tensors = [x for x in self.nodes if isinstance(x, Tensor)]
         self.leaves_only = all(x.prim is None for x in self.nodes)
@@ -169,8 +169,8 @@ class Entry:
         """How a leaf of the result is found at a call."""
         if type(x) is Static:
             return "static", x.value
-        i, program = self.kernel.program.outputs[x], self.kernel.program
-        if i < len(program.inputs):  # what goes in comes out
+        i, tape = self.kernel.tape.outputs[x], self.kernel.tape
+        if i < len(tape.inputs):  # what goes in comes out
             return ("argument", i) if i < n else ("static", self.nodes[i - n])
         return ("node", self.kernel.of.index(x)) if x in self.kernel.of else ("plain", x)
 

@@ -11,7 +11,7 @@ from microgad.autodiff import pull
 from microgad.forward_mode import push
 from microgad.node import Node
 from microgad.order import order_of_all
-from microgad.program import Input, Program
+from microgad.tape import Input, Tape
 from microgad.structural import broadcast_to, cast, dtype, item, shape
 from microgad.tensor import Tensor
 from microgad.tracers import ARGMAX, DATA, DETACHED
@@ -39,12 +39,12 @@ def reached(order: Sequence[Any], sources: Collection[Node]) -> set[Any]:
     return found
 
 
-def with_gradient(program: Program, by: Collection[int], of: Sequence[int]) -> tuple[Program, list[int]]:
+def with_gradient(tape: Tape, by: Collection[int], of: Sequence[int]) -> tuple[Tape, list[int]]:
     """A program with its reverse pass: it takes cotangents of results as well, and gives derivatives as well.
 
     Parameters
     ----------
-    program : Program
+    tape : Tape
         The function.
     by : collection of int
         The inputs by which to differentiate.
@@ -53,7 +53,7 @@ def with_gradient(program: Program, by: Collection[int], of: Sequence[int]) -> t
 
     Returns
     -------
-    (Program, list of int)
+    (Tape, list of int)
         Its inputs are followed by the cotangents, its outputs by the derivatives of those inputs that lead to an
         output, which are listed.
 
@@ -63,46 +63,46 @@ def with_gradient(program: Program, by: Collection[int], of: Sequence[int]) -> t
         If a derivative does not exist for the numbers of the example.
     """
     with apart():
-        leaves = leaves_of(program.inputs)
-        results, cotangents, seeds = _seeded(program, leaves, of)
+        leaves = leaves_of(tape.inputs)
+        results, cotangents, seeds = _seeded(tape, leaves, of)
         order = order_of_all([x for x in results if isinstance(x, Node)])
         among = reached(order, [leaves[i] for i in by])
         found = pull(order, True, among, {x: g for x, g in seeds.items() if x in among})
         listed = [i for i in by if leaves[i] in found]
         slopes = [_full(found[leaves[i]], leaves[i]) for i in listed]
-        given = [(x, y) for x, y in zip(leaves, program.inputs, strict=True)]
+        given = [(x, y) for x, y in zip(leaves, tape.inputs, strict=True)]
         given += [(x, _input(f"d{k}", x)) for k, x in zip(of, cotangents, strict=True)]
-        return _program(program.name, given, [*results, *slopes]), listed
+        return _program(tape.name, given, [*results, *slopes]), listed
 
 
-def gradient(program: Program, by: Collection[int], of: Sequence[int]) -> tuple[Program, list[int]]:
+def gradient(tape: Tape, by: Collection[int], of: Sequence[int]) -> tuple[Tape, list[int]]:
     """The reverse pass of a program alone: derivatives from inputs and cotangents; see `with_gradient`."""
-    found, listed = with_gradient(program, by, of)
-    return found.kept(found.outputs[len(program.outputs) :]), listed
+    found, listed = with_gradient(tape, by, of)
+    return found.kept(found.outputs[len(tape.outputs) :]), listed
 
 
-def tangent(program: Program, by: Sequence[int], of: Sequence[int]) -> Program:
+def tangent(tape: Tape, by: Sequence[int], of: Sequence[int]) -> Tape:
     """The forward mode of a program: how its results `of` move, from inputs and how those of `by` move.
 
     Its inputs are followed by a tangent for each of `by`.
     """
     with apart():
-        leaves = leaves_of(program.inputs)
-        results = program.replay(leaves)
-        results = [results[program.outputs[k]] for k in of]
-        ways = leaves_of([program.inputs[i] for i in by])
+        leaves = leaves_of(tape.inputs)
+        results = tape.replay(leaves)
+        results = [results[tape.outputs[k]] for k in of]
+        ways = leaves_of([tape.inputs[i] for i in by])
         order = order_of_all([x for x in results if isinstance(x, Node)])
         found = push(order, {leaves[i]: way for i, way in zip(by, ways, strict=True)}, True, reached(order, [leaves[i] for i in by]))
         moved = [_full(found.get(x, 0.0), x) if isinstance(x, Node) else 0.0 for x in results]
-        given = [(x, y) for x, y in zip(leaves, program.inputs, strict=True)]
+        given = [(x, y) for x, y in zip(leaves, tape.inputs, strict=True)]
         given += [(x, _input(f"t{i}", x)) for i, x in zip(by, ways, strict=True)]
-        return _program(program.name, given, moved)
+        return _program(tape.name, given, moved)
 
 
-def _seeded(program: Program, leaves: Sequence[Any], of: Sequence[int]) -> tuple[list[Any], list[Any], dict[Node, Any]]:
+def _seeded(tape: Tape, leaves: Sequence[Any], of: Sequence[int]) -> tuple[list[Any], list[Any], dict[Node, Any]]:
     """The results of a program on leaves, a leaf for the cotangent of each of some, and what flows into these."""
-    values = program.replay(leaves)
-    results = [values[i] for i in program.outputs]
+    values = tape.replay(leaves)
+    results = [values[i] for i in tape.outputs]
     cotangents: list[Any] = []
     seeds: dict[Node, Any] = {}
     for x in [results[k] for k in of]:
@@ -118,9 +118,9 @@ def _input(name: str, node: Any) -> Input:
     return Input(name, None if type(data) is float else (data.shape, data.dtype), False, None, data)
 
 
-def _program(name: str, given: Sequence[tuple[Any, Input]], results: Sequence[Any]) -> Program:
+def _program(name: str, given: Sequence[tuple[Any, Input]], results: Sequence[Any]) -> Tape:
     nodes = [x if isinstance(x, Node) else Value(x) if type(x) is float else Tensor(x) for x in results]
-    found: Program = Program.of_graph(name, given, order_of_all(nodes), nodes)
+    found: Tape = Tape.of_graph(name, given, order_of_all(nodes), nodes)
     return found
 
 

@@ -14,7 +14,7 @@ from microgad.errors import DomainError
 from microgad.node import Node
 from microgad.order import EMPTY, order_of_all
 from microgad.primitive import Primitive, watchers
-from microgad.program import Program
+from microgad.tape import Tape
 from microgad.structural import cast, dtype, index, item, reshape, scatter
 from microgad.tensor import Tensor, leaf
 from microgad.value import Value
@@ -42,7 +42,7 @@ class Variant:
         if by:
             arrays, self.listed = derive.with_gradient(arrays, by, kernel.of)
         pools = [k for k, source in enumerate(kernel.sources) if isinstance(source, list)]
-        self.lowered = Lowered(optimised(arrays), results, pools, kernel.strict)
+        self.lowered = Lowered(optimised(arrays), len(kernel.sources), results, pools, kernel.strict)
         self.make = compiled(self.lowered)
         self.shared = self.lowered.shared[:results]
         self.pool: list[Passes] = []
@@ -90,9 +90,9 @@ class Kernel:
 
     Attributes
     ----------
-    program : Program
+    tape : Tape
         As it was traced.
-    arrays : Program
+    arrays : Tape
         What runs: regrouped, if that makes it shorter.
     sources : list
         For each input of `arrays` which input of `program` it is, or which numbers lie in it.
@@ -100,17 +100,17 @@ class Kernel:
         The outputs that are nodes where the kernel is called on nodes; the others are plain numbers and arrays.
     """
 
-    def __init__(self, program: Program, of: Sequence[int] | None = None) -> None:
-        self.program = program
-        numbers = [row for row, kind in zip(program.rows, program.types, strict=True) if row is not None and kind is None]
+    def __init__(self, tape: Tape, of: Sequence[int] | None = None) -> None:
+        self.tape = tape
+        numbers = [row for row, kind in zip(tape.rows, tape.types, strict=True) if row is not None and kind is None]
         self.scalar = bool(numbers)
         self.strict = any(row.domain for row in numbers)
-        self.arrays, self.regular = program, False
-        self.sources: list[int | list[int]] = list(range(len(program.inputs)))
+        self.arrays, self.regular = tape, False
+        self.sources: list[int | list[int]] = list(range(len(tape.inputs)))
         self.why = "arrays as they were written"
         if numbers:
             try:
-                self.arrays, self.sources = regrouped(program)
+                self.arrays, self.sources = regrouped(tape)
                 self.regular = True
                 few = sum(row is not None for row in self.arrays.rows)
                 self.why = f"{len(numbers):,} operations on numbers became {few:,} on arrays"
@@ -119,16 +119,16 @@ class Kernel:
         self.where: dict[int, int] = {}  # of each input of the program the one of `arrays` that it is or lies in
         for k, source in enumerate(self.sources):
             self.where |= dict.fromkeys(source if isinstance(source, list) else [source], k)
-        self.of = list(range(len(program.outputs)) if of is None else of)
-        self.parts = [Part(self, program.types[program.outputs[k]]) for k in self.of]
+        self.of = list(range(len(tape.outputs)) if of is None else of)
+        self.parts = [Part(self, tape.types[tape.outputs[k]]) for k in self.of]
         for part, start in zip(self.parts, accumulate((part.size for part in self.parts), initial=0), strict=False):
             part.put(start)
         self.size = sum(part.size for part in self.parts)
         kinds = {part.dtype for part in self.parts}
         self.dtype = kinds.pop() if len(kinds) == 1 else np.dtype(float)
-        latex = rf"\operatorname{{{{{program.name}}}}}".replace("_", r"\_") + r"\left({}\right)"
-        self.row = Primitive(program.name, _refused, _refused, vjp=(_refused,), jvp=(_refused,), label=program.name,
-                             text=f"{program.name}({{}})", latex=latex, flow=("its reverse pass",), call=self)  # fmt: skip
+        latex = rf"\operatorname{{{{{tape.name}}}}}".replace("_", r"\_") + r"\left({}\right)"
+        self.row = Primitive(tape.name, _refused, _refused, vjp=(_refused,), jvp=(_refused,), label=tape.name,
+                             text=f"{tape.name}({{}})", latex=latex, flow=("its reverse pass",), call=self)  # fmt: skip
         self._variants: dict[Any, Variant] = {}
         self._derived: dict[Any, Any] = {}
 
@@ -225,8 +225,8 @@ class Kernel:
     def _traced(self, operands: Any, wanted: Sequence[int], cotangents: Sequence[Any]) -> dict[int, Any]:
         key = "gradient", tuple(wanted)
         if key not in self._derived:
-            program, listed = derive.gradient(self.program, wanted, self.of)
-            self._derived[key] = Kernel(program), listed
+            tape, listed = derive.gradient(self.tape, wanted, self.of)
+            self._derived[key] = Kernel(tape), listed
         kernel, listed = self._derived[key]
         return dict(zip(listed, kernel.bind([*operands, *map(_as_node, cotangents)]), strict=True)) if listed else {}
 
@@ -239,8 +239,8 @@ class Kernel:
             given = [x if type(x) is float else Value(x._value, x.name) if type(x._value) is float
                      else Tensor(x._value, True, x.name) for x in operands]  # fmt: skip
         with np.errstate(all="ignore"):
-            values = self.program.replay(given)
-            results = [values[self.program.outputs[k]] for k in self.of]
+            values = self.tape.replay(given)
+            results = [values[self.tape.outputs[k]] for k in self.of]
             order = order_of_all([x for x in results if isinstance(x, Node)])
             among = derive.reached(order, [given[i] for i in wanted])
             seeds: dict[Node, Any] = {}
@@ -256,7 +256,7 @@ class Kernel:
         by = [i for i, x in enumerate(operands) if type(x) is not float and x in tangents]
         key = "tangent", tuple(by)
         if key not in self._derived:
-            self._derived[key] = Kernel(derive.tangent(self.program, by, self.of))
+            self._derived[key] = Kernel(derive.tangent(self.tape, by, self.of))
         kernel, ways = self._derived[key], [tangents[operands[i]] for i in by]
         if trace:
             return kernel.bind([*operands, *map(_as_node, ways)])[0].a

@@ -17,7 +17,7 @@ import numpy as np
 
 from microgad.primitive import Primitive
 from microgad.primitives import TABLE, relu
-from microgad.program import Program, Type
+from microgad.tape import Tape, Type
 
 from .rows import nested, spelled, window
 
@@ -58,14 +58,16 @@ class Lowered:
         For each output whether what comes out belongs to the buffers, and has to be copied by whoever keeps it.
     """
 
-    def __init__(self, program: Program, results: int, pools: Sequence[int] = (), strict: bool = False) -> None:
-        self.program, self.results, self.strict = program, results, strict
+    def __init__(
+        self, tape: Tape, inputs: int, results: int, pools: Sequence[int] = (), strict: bool = False
+    ) -> None:
+        self.tape, self.inputs, self.results, self.strict = tape, inputs, results, strict
         self.pools = set(pools)
         self.space: dict[str, Any] = {f"math_{name}": getattr(math, name) for name in _FUNCTIONS}
         self.space |= {"finite": _finite, "inf": math.inf, "nan": math.nan, "errstate": np.errstate, "np": np}
         self.top: list[str] = []
         self.body: list[str] = []
-        self.name = [""] * len(program.rows)
+        self.name = [""] * len(tape.rows)
         self.fixed: set[int] = set()  # values whose array is the same one in every call
         self.flat: set[int] = set()  # values whose numbers lie in a row
         self.buffer: dict[int, str] = {}  # of the values that own one which may be written into again
@@ -78,19 +80,18 @@ class Lowered:
     # ---- the plan: what is computed in which pass, and how long it is needed
 
     def _plan(self) -> None:
-        program = self.program
-        first = self._needed(program.outputs[: self.results])
-        second = self._needed(program.outputs[self.results :]) - first
-        n = len(program.inputs)
-        self.passes = [sorted(i for i in found if program.rows[i] is not None) for found in (first, second)]
+        tape = self.tape
+        first = self._needed(tape.outputs[: self.results])
+        second = self._needed(tape.outputs[self.results :]) - first
+        n = len(tape.inputs)
+        self.passes = [sorted(i for i in found if tape.rows[i] is not None) for found in (first, second)]
         self.phase = {i: k for k, found in enumerate((first, second)) for i in found}
-        for i in range(n):
-            self.phase[i] = 0 if i in first or i not in second else self.phase[i]
+        self.phase |= {i: int(i >= self.inputs) for i in range(n)}
         order = [i for ids in self.passes for i in ids]
         self.at = {i: t for t, i in enumerate(order)}
         self.users: dict[int, list[int]] = {}
         for i in order:
-            for x in program.operands[i]:
+            for x in tape.operands[i]:
                 self.users.setdefault(x, []).append(i)
         self.masks: set[int] = set()
         for i in order:
@@ -98,26 +99,26 @@ class Lowered:
                 self.masks.add(i)
         self.target: dict[int, tuple[int, int]] = {}  # of values that are computed where they are joined: where
         for i in order:
-            row = program.rows[i]
+            row = tape.rows[i]
             assert row is not None
             if row.name in ("assemble", "concatenate") and self.shape(i):
-                for k, x in enumerate(program.operands[i]):
+                for k, x in enumerate(tape.operands[i]):
                     if self._apart(row, i)[k]:
                         self._aim(x, i, k)
-        self.root = list(range(len(program.rows)))  # in whose memory a value lies
+        self.root = list(range(len(tape.rows)))  # in whose memory a value lies
         for i in order:
-            row, x = program.rows[i], program.operands[i][0]
-            if row is not None and row.name in VIEWS and program.types[x] is not None:
+            row, x = tape.rows[i], tape.operands[i][0]
+            if row is not None and row.name in VIEWS and self.shape(x):
                 self.root[i] = self.root[x]
         for i in range(len(self.root)):
             while self.root[i] in self.target:
                 self.root[i] = self.root[self.target[self.root[i]][0]]
-        self.last = {self.root[x]: self.at[i] for i in order for x in program.operands[i]}
-        self.last |= {self.root[i]: len(order) for i in program.outputs}
+        self.last = {self.root[x]: self.at[i] for i in order for x in tape.operands[i]}
+        self.last |= {self.root[i]: len(order) for i in tape.outputs}
 
     def _apart(self, row: Primitive, i: int) -> list[bool]:
         """Which parts of what is joined meet no other one."""
-        n = len(self.program.operands[i])
+        n = len(self.tape.operands[i])
         if row.name == "concatenate":
             return [True] * n
         times = np.zeros(math.prod(self.shape(i)), int)
@@ -128,7 +129,7 @@ class Lowered:
     def _needed(self, outputs: Sequence[int]) -> set[int]:
         found, waiting = set(outputs), list(outputs)
         while waiting:
-            for x in self.program.operands[waiting.pop()]:
+            for x in self.tape.operands[waiting.pop()]:
                 if x not in found:
                     found.add(x)
                     waiting.append(x)
@@ -136,13 +137,13 @@ class Lowered:
 
     def _is_mask(self, i: int) -> bool:
         """Whether a comparison is only multiplied with: then it can stay an array of bool."""
-        row = self.program.rows[i]
+        row = self.tape.rows[i]
         assert row is not None
-        if row.name not in ("greater", "equal") or not self.shape(i) or i in self.program.outputs:
+        if row.name not in ("greater", "equal") or not self.shape(i) or i in self.tape.outputs:
             return False
         for j in self.users.get(i, ()):
-            user = self.program.rows[j]
-            a, b = (*self.program.operands[j], -1)[:2]
+            user = self.tape.rows[j]
+            a, b = (*self.tape.operands[j], -1)[:2]
             other = b if a == i else a
             if user is None or user.name != "mul" or other == i or other in self.masks:
                 return False
@@ -150,15 +151,15 @@ class Lowered:
 
     def _aim(self, x: int, i: int, k: int) -> None:
         """Let a value be computed at its place in what it is joined to, where nothing stands against it."""
-        program = self.program
-        while x not in self.target and (row := program.rows[x]) is not None and row.name == "reshape":
+        tape = self.tape
+        while x not in self.target and (row := tape.rows[x]) is not None and row.name == "reshape":
             if len(self.users[x]) > 1:
                 return
-            [x] = program.operands[x]
-        row = program.rows[x]
-        if row is None or x in self.target or x in program.outputs or self.phase[x] != self.phase[i]:
+            [x] = tape.operands[x]
+        row = tape.rows[x]
+        if row is None or x in self.target or x in tape.outputs or self.phase[x] != self.phase[i]:
             return
-        if program.types[x] is None or program.types[x][1] != program.types[i][1] or not self.shape(x):  # type: ignore[index]
+        if tape.types[x] is None or tape.types[x][1] != tape.types[i][1] or not self.shape(x):  # type: ignore[index]
             return
         if row.name == "matmul" or (row.partials and _ufunc(row) is not None and x not in self.masks):
             self.target[x] = (i, k)
@@ -167,7 +168,7 @@ class Lowered:
 
     def shape(self, i: int) -> tuple[int, ...]:
         """The shape of a value; none for a single number."""
-        kind = self.program.types[i]
+        kind = self.tape.types[i]
         return () if kind is None else kind[0]
 
     def single(self, i: int) -> bool:
@@ -195,7 +196,7 @@ class Lowered:
     def use(self, i: int) -> str:
         """What a value is called here; a constant array gets its name when it is first used."""
         if not self.name[i]:
-            x = self.program.numbers[i]
+            x = self.tape.numbers[i]
             if self.single(i):
                 text = repr(float(x))
                 self.name[i] = f"({text})" if text.startswith("-") else text
@@ -209,9 +210,9 @@ class Lowered:
 
     def beside(self, i: int, kind: Type) -> str:
         """A value as an operand of an operation on arrays: a constant number as an array, which NumPy meets quicker."""
-        if not self.single(i) or i not in self.program.numbers:
+        if not self.single(i) or i not in self.tape.numbers:
             return self.use(i)
-        x = float(self.program.numbers[i])
+        x = float(self.tape.numbers[i])
         key = f"k_{repr(x).replace('-', 'm').replace('.', '_').replace('+', 'p')}_{kind[1].name}"
         self.space.setdefault(key, np.array(x, kind[1]))
         return key
@@ -227,7 +228,7 @@ class Lowered:
     def place(self, i: int, inside: Sequence[int] = ()) -> str:
         """Where a value is computed: its place in what it is joined to, the buffer of an operand that is not needed
         any more, or one that is free."""  # fmt: skip
-        kind = self.program.types[i]
+        kind = self.tape.types[i]
         assert kind is not None
         self.fixed.add(i)
         self.flat.add(i)
@@ -236,7 +237,7 @@ class Lowered:
         kind = (kind[0], np.dtype(bool)) if i in self.masks else kind
         for x in inside:
             if x in self.buffer and self.last[x] == self.at[i] and self.phase[x] == self.phase[i]:
-                if self.program.types[x] == kind and x not in self.masks:
+                if self.tape.types[x] == kind and x not in self.masks:
                     self.buffer[i] = self.name[i] = self.buffer.pop(x)
                     return self.name[i]
         free = self.free.get(kind)
@@ -245,9 +246,9 @@ class Lowered:
 
     def release(self, t: int, i: int) -> None:
         """Give back the buffers of what was used here for the last time."""
-        for x in {self.root[x] for x in self.program.operands[i]}:
+        for x in {self.root[x] for x in self.tape.operands[i]}:
             if x in self.buffer and x != i and self.last[x] == t and self.phase[x] == self.phase[i]:
-                kind = self.program.types[x]
+                kind = self.tape.types[x]
                 assert kind is not None
                 kind = (kind[0], np.dtype(bool)) if x in self.masks else kind
                 self.free.setdefault(kind, []).append(self.buffer.pop(x))
@@ -256,10 +257,10 @@ class Lowered:
         """The place of a value in what it is joined to."""
         j, k = self.target[i]
         whole = self.joined(j)
-        row = self.program.rows[j]
+        row = self.tape.rows[j]
         assert row is not None
         text, flat = self.part(whole, row, j, k)
-        piece = self.shape(self.program.operands[j][k])
+        piece = self.shape(self.tape.operands[j][k])
         if piece != self.shape(i):
             text += f".reshape({self.shape(i)})"
         self.name[i] = f"s{i}"
@@ -270,7 +271,7 @@ class Lowered:
 
     def part(self, whole: str, row: Primitive, j: int, k: int) -> tuple[str, bool]:
         """Part `k` of what is joined, and whether its numbers lie in a row."""
-        parts = self.program.operands[j]
+        parts = self.tape.operands[j]
         if row.name == "concatenate":
             axis = row.params["axis"]
             start = sum(self.shape(x)[axis] for x in parts[:k])
@@ -290,7 +291,7 @@ class Lowered:
     def joined(self, j: int) -> str:
         """The buffer in which parts are joined, made with the first of them."""
         if not self.name[j]:
-            row, kind = self.program.rows[j], self.program.types[j]
+            row, kind = self.tape.rows[j], self.tape.types[j]
             assert row is not None and kind is not None
             self.whole[j] = self._covered(row, kind)
             full, clean = self.whole[j]
@@ -317,7 +318,7 @@ class Lowered:
     # ---- the passes
 
     def _written(self) -> str:
-        program, n = self.program, len(self.program.inputs)
+        tape, n = self.tape, len(self.tape.inputs)
         self.whole: dict[int, tuple[bool, bool]] = {}
         bodies = []
         for phase in (0, 1):
@@ -328,10 +329,10 @@ class Lowered:
             for i in self.passes[phase]:
                 self._instruction(i)
                 self.release(self.at[i], i)
-            outputs = program.outputs[: self.results] if phase == 0 else program.outputs[self.results :]
+            outputs = tape.outputs[: self.results] if phase == 0 else tape.outputs[self.results :]
             self.line(f"return ({''.join(self.use(i) + ', ' for i in outputs)})")
             bodies.append(self.body)
-        self.shared = [not self.single(i) and i in self.fixed or i < n for i in program.outputs]
+        self.shared = [not self.single(i) and i in self.fixed or i < n for i in tape.outputs]
         lines = ["def make():", *(f"    {line}" for line in self.top)]
         crossing = ", ".join(sorted(self.crossing))
         lines += [f"    {name} = None" for name in sorted(self.crossing)]
@@ -344,9 +345,9 @@ class Lowered:
         return "\n".join([*lines, "    return forward, backward", ""])
 
     def _input(self, i: int) -> None:
-        program, kind = self.program, self.program.types[i]
+        tape, kind = self.tape, self.tape.types[i]
         later = self.phase[i] == 0 and any(self.phase[j] == 1 for j in self.users.get(i, ()))
-        views = [j for j in self.users.get(i, ()) if program.rows[j].name in VIEWS]  # type: ignore[union-attr]
+        views = [j for j in self.users.get(i, ()) if tape.rows[j].name in VIEWS]  # type: ignore[union-attr]
         if kind is None or (not kind[0] and i not in self.pools):
             self.name[i] = f"a{i}"
             if kind is not None:
@@ -374,7 +375,7 @@ class Lowered:
             self.line(f"v{i} = a{i}")
 
     def _instruction(self, i: int) -> None:
-        row, given, kind = self.program.rows[i], self.program.operands[i], self.program.types[i]
+        row, given, kind = self.tape.rows[i], self.tape.operands[i], self.tape.types[i]
         assert row is not None
         if kind is None or not kind[0]:
             self._float(i, row, given)
@@ -418,8 +419,8 @@ class Lowered:
 
     def _of_numbers(self, i: int, row: Primitive, given: Sequence[int]) -> str:
         names = list(map(self.use, given))
-        value = self.program.types[i] is None
-        if row.name == "pow" and given[1] in self.program.numbers and self.program.numbers[given[1]] == 2.0:
+        value = self.tape.types[i] is None
+        if row.name == "pow" and given[1] in self.tape.numbers and self.tape.numbers[given[1]] == 2.0:
             return f"{names[0]} * {names[0]}"
         if row.name in FLOATS and (value or row.name in PLAIN):
             return FLOATS[row.name].format(*names)
@@ -446,7 +447,7 @@ class Lowered:
 
     def _total(self, x: int) -> str:
         """The sum of all numbers of an array: times 1, for BLAS is quicker than a reduction."""
-        name, of, kind = self.use(x), self.shape(x), self.program.types[x]
+        name, of, kind = self.use(x), self.shape(x), self.tape.types[x]
         assert kind is not None
         if x in self.flat and math.prod(of) and kind[1] == np.float64:
             ones = self.ones(math.prod(of), kind)
@@ -466,7 +467,7 @@ class Lowered:
         if row.name in SAME:
             self._alias(i, given[0])
             return
-        if row.name == "pow" and (exponent := self.program.numbers.get(given[1])) is not None:
+        if row.name == "pow" and (exponent := self.tape.numbers.get(given[1])) is not None:
             if exponent in (2.0, 3.0) and self.single(given[1]) and self.shape(given[0]) == kind[0]:
                 self._power(i, given[0], int(exponent))
                 return
@@ -498,7 +499,7 @@ class Lowered:
 
     def _do_matmul(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
         a, b = map(self.use, given)
-        types = [self.program.types[x] for x in given]
+        types = [self.tape.types[x] for x in given]
         plain = all(t is not None and t[1] == kind[1] and 0 not in t[0] and len(t[0]) < 3 for t in types)
         out = self.place(i)
         if plain and i in self.flat and 0 not in kind[0]:
@@ -600,7 +601,7 @@ class Lowered:
                 continue
             text, _ = self.part(whole, row, i, k)
             name = self._named(text)
-            (self.top.append if x in self.program.numbers else self.line)(f"{name}[...] = {self.use(x)}")
+            (self.top.append if x in self.tape.numbers else self.line)(f"{name}[...] = {self.use(x)}")
 
     def _do_assemble(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
         whole = self.joined(i)
@@ -640,5 +641,5 @@ def _positive(at: Sequence[int], of: Sequence[int]) -> tuple[int, ...]:
 def compiled(lowered: Lowered) -> Callable[[], tuple[Callable[..., Any], Callable[..., Any]]]:
     """The function that makes the passes around new buffers."""
     space = dict(lowered.space)
-    exec(compile(lowered.source, f"<{lowered.program.name}>", "exec"), space)
+    exec(compile(lowered.source, f"<{lowered.tape.name}>", "exec"), space)
     return space["make"]  # type: ignore[no-any-return]

@@ -14,7 +14,7 @@ import numpy as np
 from microgad.errors import MicrogadError
 from microgad.primitive import Primitive
 from microgad.primitives import add, equal, greater, identity, maximum, minimum, mul, neg, relu
-from microgad.program import Program, Type
+from microgad.tape import Tape, Type
 from microgad.structural import (
     Each,
     broadcast_to,
@@ -76,42 +76,42 @@ class Builder:
 
     Attributes
     ----------
-    program : Program
+    tape : Tape
         What is there so far.
     """
 
-    def __init__(self, program: Program) -> None:
-        self.program = Program(program.name, program.inputs)
+    def __init__(self, tape: Tape) -> None:
+        self.tape = Tape(tape.name, tape.inputs)
         self.with_ones: dict[int, tuple[int, int]] = {}  # arrays with ones behind them: along which axis, and these
         self.turned: dict[int, int] = {}  # of those the transposed ones, and which they are
         self._known: dict[Any, int] = {}
 
     def type(self, i: int) -> Type | None:
         """The shape and dtype of a value; None for a single number."""
-        return self.program.types[i]
+        return self.tape.types[i]
 
     def shape(self, i: int) -> tuple[int, ...]:
         """The shape of a value."""
-        kind = self.program.types[i]
+        kind = self.tape.types[i]
         return () if kind is None else kind[0]
 
     def made_by(self, i: int, row: Primitive) -> tuple[int, ...] | None:
         """The operands of a value, if a row of this name makes it."""
-        found = self.program.rows[i]
-        return self.program.operands[i] if found is not None and found.name == row.name else None
+        found = self.tape.rows[i]
+        return self.tape.operands[i] if found is not None and found.name == row.name else None
 
     def params(self, i: int) -> Any:
         """The parameters of the row that makes a value."""
-        row = self.program.rows[i]
+        row = self.tape.rows[i]
         return row.params if row is not None else {}
 
     def number(self, i: int) -> Any:
         """A value that is a constant; None for another."""
-        return self.program.numbers.get(i)
+        return self.tape.numbers.get(i)
 
     def is_number(self, i: int, x: float) -> bool:
         """Whether a value is a constant, the same number everywhere."""
-        found = self.program.numbers.get(i)
+        found = self.tape.numbers.get(i)
         return found is not None and bool(np.all(found == x))
 
     def longer(self, i: int, axis: int) -> int:
@@ -119,7 +119,7 @@ class Builder:
         if (found := self.with_ones.get(i)) is None or found[0] != axis:
             of, kind = self.shape(i), self.type(i)
             assert kind is not None
-            ones = self.program.constant(np.ones(tuple(1 if k == axis else n for k, n in enumerate(of)), kind[1]))
+            ones = self.tape.constant(np.ones(tuple(1 if k == axis else n for k, n in enumerate(of)), kind[1]))
             to = tuple(n + (k == axis) for k, n in enumerate(of))
             joined = self.emit(concatenate.given(axis=axis), (i, ones), (to, kind[1]))
             found = self.with_ones[i] = axis, joined
@@ -152,14 +152,14 @@ class Builder:
         """A value without a look at rules."""
         key = (kind_of(row), given)
         if key not in self._known:
-            self._known[key] = len(self.program.rows)
-            self.program.rows.append(row)
-            self.program.operands.append(given)
-            self.program.types.append(kind)
+            self._known[key] = len(self.tape.rows)
+            self.tape.rows.append(row)
+            self.tape.operands.append(given)
+            self.tape.types.append(kind)
         return self._known[key]
 
     def _folded(self, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
-        numbers = [self.program.numbers.get(i) for i in given]
+        numbers = [self.tape.numbers.get(i) for i in given]
         if any(x is None for x in numbers):
             return None
         try:
@@ -167,7 +167,7 @@ class Builder:
                 data = row(*numbers) if row.partials else row.array(*numbers, **row.params)
         except MicrogadError:  # it is an error when it is computed, not before
             return None
-        return self.program.constant(float(data) if kind is None else np.array(data, kind[1]).reshape(kind[0]))
+        return self.tape.constant(float(data) if kind is None else np.array(data, kind[1]).reshape(kind[0]))
 
 
 # ---- rules: what a row becomes where its operands are of a certain kind; None where nothing better is known
@@ -208,12 +208,12 @@ def _single(b: Builder, given: tuple[int, ...], kind: Type | None) -> tuple[int,
         if x is not None and np.ndim(x) and kind is not None and x.size and (x == x.flat[0]).all():
             others = [b.shape(j) for j in given if j != i]
             if others and np.broadcast_shapes(*others) == kind[0] and x.dtype == kind[1]:
-                given = (*given[:k], b.program.constant(float(x.flat[0])), *given[k + 1 :])
+                given = (*given[:k], b.tape.constant(float(x.flat[0])), *given[k + 1 :])
     return given
 
 
 def _constant(b: Builder, x: Any) -> int:
-    return b.program.constant(x if np.ndim(x) else float(x))
+    return b.tape.constant(x if np.ndim(x) else float(x))
 
 
 def _narrow(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
@@ -235,7 +235,7 @@ def _narrow(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | Non
 
 def _add(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
     if given[0] == given[1]:
-        return b.emit(mul, (b.program.constant(2.0), given[0]), kind)
+        return b.emit(mul, (b.tape.constant(2.0), given[0]), kind)
     if kind is None or not kind[0]:
         return None
     for m, bias in (given, given[::-1]):
@@ -485,19 +485,19 @@ RULES: dict[str, Rule] = {
 }  # fmt: skip
 
 
-def rewritten(program: Program, emit: Callable[[Builder, int, list[int]], int]) -> Program:
+def rewritten(tape: Tape, emit: Callable[[Builder, int, list[int]], int]) -> Tape:
     """The program with each instruction emitted anew: `emit` is given the old value, and its new operands."""
-    b = Builder(program)
-    n = len(program.inputs)
+    b = Builder(tape)
+    n = len(tape.inputs)
     now = list(range(n))
-    for i in range(n, len(program.rows)):
-        if program.rows[i] is None:
-            now.append(b.program.constant(program.numbers[i]))
+    for i in range(n, len(tape.rows)):
+        if tape.rows[i] is None:
+            now.append(b.tape.constant(tape.numbers[i]))
         else:
-            now.append(emit(b, i, [now[x] for x in program.operands[i]]))
-    return b.program.kept([now[i] for i in program.outputs])
+            now.append(emit(b, i, [now[x] for x in tape.operands[i]]))
+    return b.tape.kept([now[i] for i in tape.outputs])
 
 
-def optimised(program: Program) -> Program:
+def optimised(tape: Tape) -> Tape:
     """The program with everything folded, shared and replaced."""
-    return rewritten(program, lambda b, i, given: b.emit(program.rows[i], given, program.types[i]))  # type: ignore[arg-type]
+    return rewritten(tape, lambda b, i, given: b.emit(tape.rows[i], given, tape.types[i]))  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from microgad.node import Node
 from microgad.order import order_of_all
 from microgad.primitive import Primitive, tracing
 from microgad.primitives import add, equal, maximum, minimum, mul, neg, pow, sub
-from microgad.program import Input, Program
+from microgad.tape import Input, Tape
 from microgad.recording import recording
 from microgad.structural import broadcast_to, concatenate, index, item, matmul, reshape, stack, total
 from microgad.tensor import Tensor, leaf
@@ -66,9 +66,9 @@ class Classes:
         By colour, whether its members are only the beginnings of longer sums.
     """
 
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        n = len(program.rows)
+    def __init__(self, tape: Tape) -> None:
+        self.tape = tape
+        n = len(tape.rows)
         self.place = np.full(n, -1)
         self._maps: dict[int, tuple[int, Ids]] = {}  # of arrays that are views of others: of which, and the places
         self.same = np.arange(n)  # of numbers that are taken out of an array several times the first one
@@ -79,19 +79,19 @@ class Classes:
         order = np.argsort(self.colour, kind="stable")
         self._members = np.split(order, np.cumsum(np.bincount(self.colour, minlength=self.count))[:-1])
         self.first = [int(m[0]) for m in self._members]
-        self.row = [program.rows[i] for i in self.first]
-        self.number = [program.types[i] is None for i in self.first]
+        self.row = [tape.rows[i] for i in self.first]
+        self.number = [tape.types[i] is None for i in self.first]
         self.absorbed = self._absorbed()
 
     def _painted(self) -> tuple[list[int], list[int], list[int]]:
         """Colours, and first and second operands."""
-        program, keys = self.program, dict[Any, int]()
-        types, numbers, inputs = program.types, program.numbers, program.inputs
+        tape, keys = self.tape, dict[Any, int]()
+        types, numbers, inputs = tape.types, tape.numbers, tape.inputs
         colours: list[int] = []
         left: list[int] = []
         right: list[int] = []
         taken: dict[tuple[int, int], int] = {}
-        for i, (row, given) in enumerate(zip(program.rows, program.operands, strict=True)):
+        for i, (row, given) in enumerate(zip(tape.rows, tape.operands, strict=True)):
             a = b = -1
             key: Any
             if types[i] is not None:
@@ -125,7 +125,7 @@ class Classes:
 
     def _note_view(self, i: int, row: Primitive | None, given: tuple[int, ...]) -> None:
         """Find out of what array another one is a view, so that numbers of both are of one class."""
-        if row is None or len(given) != 1 or self.program.types[given[0]] is None:
+        if row is None or len(given) != 1 or self.tape.types[given[0]] is None:
             return
         plain = row.name == "index" and all(isinstance(k, (int, slice)) or k is None or k is Ellipsis
                                             for k in row.params["key"])  # fmt: skip
@@ -136,7 +136,7 @@ class Classes:
     def _places(self, i: int) -> tuple[int, Ids]:
         """The array that an array is a view of, and where its numbers stand there."""
         if i not in self._maps:
-            kind = self.program.types[i]
+            kind = self.tape.types[i]
             assert kind is not None
             self._maps[i] = i, np.arange(int(np.prod(kind[0], dtype=int))).reshape(kind[0])
         return self._maps[i]
@@ -151,7 +151,7 @@ class Classes:
 
     def operands(self, members: Ids) -> list[Ids]:
         """For each operand of the members of a class, which values they are."""
-        row, given = self.program.rows[members[0]], self.program.operands
+        row, given = self.tape.rows[members[0]], self.tape.operands
         if len(given[members[0]]) < 3:
             assert row is not None
             return [self.left[members], self.right[members]][: len(given[members[0]])]
@@ -159,14 +159,14 @@ class Classes:
 
     def _absorbed(self) -> Any:
         """Which classes only begin longer sums; all of their members do so, or none."""
-        program, n = self.program, len(self.program.rows)
+        tape, n = self.tape, len(self.tape.rows)
         is_sum = np.array([row is add or row is sub for row in self.row])[self.colour]
         uses = np.bincount(np.concatenate([self.left[self.left >= 0], self.right[self.right >= 0]]), minlength=n)
-        for i, given in enumerate(program.operands):
-            if len(given) > 2 or program.types[i] is not None:
+        for i, given in enumerate(tape.operands):
+            if len(given) > 2 or tape.types[i] is not None:
                 for x in given:
                     uses[x] += 2  # by something else than a sum
-        uses[program.outputs] += 2
+        uses[tape.outputs] += 2
         user = np.full(n, -1)
         users = np.flatnonzero(self.left >= 0)
         user[self.left[users]] = users
@@ -183,7 +183,7 @@ class Classes:
         now = self.members(colour)
         found = []
         while True:
-            found.append((-1 if self.program.rows[now[0]] is sub else 1, self.right[now]))
+            found.append((-1 if self.tape.rows[now[0]] is sub else 1, self.right[now]))
             now = self.left[now]
             if not self.absorbed[self.colour[now[0]]]:
                 break
@@ -202,13 +202,13 @@ Group = tuple[int, int, Ids]  # the sign and colour of some terms of a sum, and 
 class Regrouping:
     """The array program of a program, made as a graph of Tensors."""
 
-    def __init__(self, program: Program) -> None:
-        self.program, self.classes = program, Classes(program)
+    def __init__(self, tape: Tape) -> None:
+        self.tape, self.classes = tape, Classes(tape)
         self.node: dict[int, Any] = {}  # of a class, its array; where it is a single number, a Value or a float
-        self.pos = np.full(len(program.rows), -1)  # where a value stands in the array of its class
+        self.pos = np.full(len(tape.rows), -1)  # where a value stands in the array of its class
         self.placed: dict[str, list[int]] = {}  # of each pool of numbers that are given, which inputs lie there
         self.pool: dict[str, Any] = {}
-        for i, x in enumerate(program.inputs):
+        for i, x in enumerate(tape.inputs):
             if x.type is None:
                 self.placed.setdefault(_pool(x), []).append(i)
         for kind, found in self.placed.items():
@@ -222,9 +222,9 @@ class Regrouping:
             if classes.number[c] and row is not None and not classes.absorbed[c] and classes.key(c)[0] != "item"
         ]  # fmt: skip
 
-    def run(self) -> tuple[Program, list[int | list[int]]]:
+    def run(self) -> tuple[Tape, list[int | list[int]]]:
         """The array program, and of which input each of its inputs is, or of which ones."""
-        classes, program, active = self.classes, self.program, self.active
+        classes, tape, active = self.classes, self.tape, self.active
         sums = {c: self.grouped(c) for c in active if classes.row[c] in (add, sub)}
         wanted = self.wanted(active, sums)
         todo = set(active)
@@ -235,7 +235,7 @@ class Regrouping:
                 self.sum(c, sums[c])
             elif c in todo and (classes.row[c] is not mul or c in wanted):
                 self.elementwise(c)
-        return self.finished([self.result(i) for i in program.outputs])
+        return self.finished([self.result(i) for i in tape.outputs])
 
     # ---- which classes need arrays
 
@@ -252,8 +252,8 @@ class Regrouping:
 
     def wanted(self, active: Sequence[int], sums: dict[int, list[Group]]) -> set[int]:
         """The classes that something else than a contraction uses."""
-        classes, program = self.classes, self.program
-        found = {int(classes.colour[i]) for i in program.outputs}
+        classes, tape = self.classes, self.tape
+        found = {int(classes.colour[i]) for i in tape.outputs}
         for c in active:
             if c in sums:
                 found |= {group[1] for group in sums[c] if not self.products(group)}
@@ -261,8 +261,8 @@ class Regrouping:
                 found |= {int(classes.colour[side[i]]) for i in factors for side in (classes.left, classes.right)}
             else:
                 found |= {int(classes.colour[ids[0]]) for ids in classes.operands(classes.members(c))}
-        for i, given in enumerate(program.operands):
-            if program.types[i] is not None:
+        for i, given in enumerate(tape.operands):
+            if tape.types[i] is not None:
                 found |= {int(classes.colour[x]) for x in given}
         return found
 
@@ -288,19 +288,19 @@ class Regrouping:
             start = len(self.placed[kind])
             self.pos[new] = np.arange(start, start + new.size)
             self.placed[kind] += new.tolist()
-            inputs = self.program.inputs
+            inputs = self.tape.inputs
             self.pool[kind]._value[start : start + new.size] = [inputs[i].example for i in new.tolist()]
 
     def fresh(self, ids: Ids) -> bool:
         """Whether values are numbers of a pool that all have no places yet."""
         return type(self.classes.key(int(self.classes.colour[ids.flat[0]]))) is str and bool(
-            (self.pos[ids] < 0).all() and ids.flat[0] not in self.program.numbers
+            (self.pos[ids] < 0).all() and ids.flat[0] not in self.tape.numbers
         )
 
     def number(self, i: int) -> Any:
         """One value: a float, or a Value."""
-        if i in self.program.numbers:
-            return self.program.numbers[i]
+        if i in self.tape.numbers:
+            return self.tape.numbers[i]
         found = self.node.get(int(self.classes.colour[i]))
         if found is not None and (type(found) is float or type(found._value) is float):
             return found
@@ -320,7 +320,7 @@ class Regrouping:
         if ids.size == 1 and (key == "constant" or type(key) is not str):
             return self.number(int(ids.flat[0]))
         if key == "constant":
-            numbers = np.array([self.program.numbers[i] for i in ids.reshape(-1).tolist()]).reshape(ids.shape)
+            numbers = np.array([self.tape.numbers[i] for i in ids.reshape(-1).tolist()]).reshape(ids.shape)
             return float(numbers.flat[0]) if (numbers == numbers.flat[0]).all() else leaf(numbers)
         return _viewed(*self.source(ids))
 
@@ -348,14 +348,14 @@ class Regrouping:
 
     def array(self, c: int) -> None:
         """A value that is an array by itself: the same instruction on what its operands have become."""
-        program, i = self.program, self.classes.first[c]
-        row, given = program.rows[i], program.operands[i]
-        if i in program.numbers:
-            self.node[c] = leaf(program.numbers[i])
+        tape, i = self.tape, self.classes.first[c]
+        row, given = tape.rows[i], tape.operands[i]
+        if i in tape.numbers:
+            self.node[c] = leaf(tape.numbers[i])
         elif row is None:
-            one = program.inputs[i]
+            one = tape.inputs[i]
             self.node[c] = self.arrays[i] = Tensor(one.example, not one.plain, one.name or None)
-        elif row.name == "stack" and len(given) > 1 and all(program.types[x] is None for x in given):
+        elif row.name == "stack" and len(given) > 1 and all(tape.types[x] is None for x in given):
             self.node[c] = self.stacked(self.classes.same[list(given)])
         else:
             self.node[c] = row(*[self.result(x) for x in given])
@@ -371,7 +371,7 @@ class Regrouping:
 
     def result(self, i: int) -> Any:
         """A value as an operand: a number, or an array."""
-        return self.number(i) if self.program.types[i] is None else self.node[int(self.classes.colour[i])]
+        return self.number(i) if self.tape.types[i] is None else self.node[int(self.classes.colour[i])]
 
     def elementwise(self, c: int) -> None:
         """A row of the table, on all members of a class."""
@@ -566,21 +566,21 @@ class Regrouping:
 
     # ---- the end
 
-    def finished(self, results: list[Any]) -> tuple[Program, list[int | list[int]]]:
+    def finished(self, results: list[Any]) -> tuple[Tape, list[int | list[int]]]:
         """The program of these results, with its inputs."""
         given: list[tuple[Any, Input]] = []
         sources: list[int | list[int]] = []
         for kind, pool in self.pool.items():
-            some = [i for i, x in enumerate(self.program.inputs) if x.type is None and _pool(x) == kind]
+            some = [i for i, x in enumerate(self.tape.inputs) if x.type is None and _pool(x) == kind]
             self.place(kind, np.array(some))
             data = pool._value
             given.append((pool, Input(pool.name, (data.shape, data.dtype), kind == "number", None, data)))
             sources.append(self.placed[kind])
         for i, node in self.arrays.items():
-            given.append((node, self.program.inputs[i]))
+            given.append((node, self.tape.inputs[i]))
             sources.append(i)
         nodes = [x if isinstance(x, Node) else Value(x) for x in results]
-        found = Program.of_graph(self.program.name, given, order_of_all(nodes), nodes)
+        found = Tape.of_graph(self.tape.name, given, order_of_all(nodes), nodes)
         return found, sources
 
 
@@ -686,7 +686,7 @@ def _added(parts: Sequence[tuple[int, Any]]) -> Any:
     return out
 
 
-def regrouped(program: Program) -> tuple[Program, list[int | list[int]]]:
+def regrouped(tape: Tape) -> tuple[Tape, list[int | list[int]]]:
     """The array program of a program, and of which input each of its inputs is, or of which ones.
 
     Raises
@@ -694,9 +694,9 @@ def regrouped(program: Program) -> tuple[Program, list[int | list[int]]]:
     Irregular
         If there are almost as many classes as there are numbers to compute.
     """
-    computed = sum(1 for row, kind in zip(program.rows, program.types, strict=True) if row is not None and kind is None)
+    computed = sum(1 for row, kind in zip(tape.rows, tape.types, strict=True) if row is not None and kind is None)
     with apart():
-        found = Regrouping(program)
+        found = Regrouping(tape)
         if 8 * len(found.active) > computed:
             raise Irregular(f"{computed:,} numbers are computed in {len(found.active):,} ways")
         return found.run()

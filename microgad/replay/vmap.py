@@ -12,7 +12,7 @@ import numpy as np
 from microgad.array_functions import stack
 from microgad.errors import InputError, ShapeError, shown
 from microgad.node import Node
-from microgad.program import Input, Program
+from microgad.tape import Input, Tape
 from microgad.structural import shape, transpose
 from microgad.tracers import PLAIN, tracer
 from microgad.tracing import traced
@@ -84,11 +84,11 @@ class Mapped:
         found, outer = tree_flatten(out)
         nodes = [x for x in found if isinstance(x, Node)]
         inputs = [Input("", _type(x), type(x) in PLAIN, None, x._value) for x in given]
-        program: Program = Program.of_graph(self.name, list(zip(given, inputs, strict=True)), trace.nodes, nodes)
+        tape: Tape = Tape.of_graph(self.name, list(zip(given, inputs, strict=True)), trace.nodes, nodes)
         trace.close()
-        kernel = Kernel(program)
+        kernel = Kernel(tape)
         many = [_last(x, axis) for x, axis in zip(leaves, mapped, strict=True) if axis is not None]
-        values = [*many, *(x.node for x in program.inputs[len(many) :])]
+        values = [*many, *(x.node for x in tape.inputs[len(many) :])]
         operands, flags = [], []
         for source in kernel.sources:
             if isinstance(source, int):
@@ -124,7 +124,7 @@ def _last(x: Any, axis: int) -> Any:
 def _placed(x: Any, many: bool, size: int, axis: int, name: str) -> Any:
     """A result with the axis of examples where it is asked for."""
     if not many:
-        x = Batch(Program(name), size).spread(x, False)
+        x = Batch(Tape(name), size).spread(x, False)
     n = len(shape(x))
     if not -n <= axis < n:
         raise ShapeError(f"vmap of {name}: a result of shape {shape(x)[-1:] + shape(x)[:-1]} has no axis {axis} for out_axes")

@@ -48,7 +48,7 @@ class Instruction(NamedTuple):
     type: Type | None
 
 
-class Program:
+class Tape:
     """A function as instructions in static single assignment form, as `trace` finds it.
 
     Values are counted from 0: the inputs come first, then constants and instructions, operands before what uses them.
@@ -172,13 +172,13 @@ class Program:
                 values.append(row(*[values[x] for x in self.operands[i]]))
         return values
 
-    def kept(self, outputs: Sequence[int]) -> Program:
+    def kept(self, outputs: Sequence[int]) -> Tape:
         """The program with these outputs, and nothing that they do not need; all inputs stay."""
         needed = set(outputs)
         for i in range(len(self.rows) - 1, len(self.inputs) - 1, -1):
             if i in needed:
                 needed.update(self.operands[i])
-        found = Program(self.name, self.inputs)
+        found = Tape(self.name, self.inputs)
         now = {i: i for i in range(len(self.inputs))}
         for i in range(len(self.inputs), len(self.rows)):
             if i not in needed:

@@ -1,1 +1,0 @@
-"""`trace`, and programs as text."""
