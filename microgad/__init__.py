@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from .evaluation import evaluation_trace
     from .expression import parse
     from .replay.calls import jit
-    from .replay.listing import trace
+    from .replay.programs import trace
     from .replay.vmap import vmap
     from .serial import from_json, to_json
     from .steps import backward_steps, forward_steps
@@ -156,7 +156,7 @@ _HOME = {  # of what is loaded when it is first used
     "jvp": "transforms",
     "parse": "expression",
     "to_json": "serial",
-    "trace": "replay.listing",
+    "trace": "replay.programs",
     "tree_flatten": "trees",
     "tree_leaves": "trees",
     "tree_map": "trees",

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .naming import Text, literal, number
-from .node import Node
 from .order import EMPTY
 from .primitive import Primitive
 
@@ -184,7 +182,7 @@ class Tape:
             if i not in needed:
                 continue
             if self.rows[i] is None:
-                now[i] = found.constant(self.numbers[i])
+                now[i] = found.constant(self.numbers[i], i in self.leaves)
                 continue
             now[i] = len(found.rows)
             found.rows.append(self.rows[i])
@@ -193,6 +191,23 @@ class Tape:
             if i in self.names:
                 found.names[now[i]] = self.names[i]
         found.outputs = [now[i] for i in outputs]
+        return found
+
+    def bound(self, numbers: Mapping[int, Any]) -> Tape:
+        """The program with numbers in the place of some inputs, which it has no longer."""
+        found = Tape(self.name, [x for i, x in enumerate(self.inputs) if i not in numbers])
+        left = iter(range(len(found.inputs)))
+        now = [found.constant(numbers[i]) if i in numbers else next(left) for i in range(len(self.inputs))]
+        for i in range(len(self.inputs), len(self.rows)):
+            if self.rows[i] is None:
+                now.append(found.constant(self.numbers[i], i in self.leaves))
+                continue
+            now.append(len(found.rows))
+            found.rows.append(self.rows[i])
+            found.operands.append(tuple([now[x] for x in self.operands[i]]))
+            found.types.append(self.types[i])
+        found.names |= {now[i]: name for i, name in self.names.items() if i >= len(self.inputs)}
+        found.outputs = [now[i] for i in self.outputs]
         return found
 
     def plain(self) -> list[bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import get_ident
@@ -109,6 +110,17 @@ def note_mode(module: Any) -> None:
     trace = tracing.get(get_ident())
     if trace is not None:
         trace.modes[module] = module.training
+
+
+def refuse(what: str, why: str) -> None:
+    """Raise while a function is traced, for it does what a program cannot do again.
+
+    Examples
+    --------
+    >>> refuse("numbers are kept", "a program keeps none")
+    """
+    if tracing and get_ident() in tracing:
+        raise untraceable(what, why)
 
 
 # ---- what a function reads besides its arguments
@@ -230,12 +242,15 @@ class _Found(BaseException):
     """Ends a run in which we only look for a line."""
 
 
+_LIBRARY = sysconfig.get_paths()["stdlib"]
+
+
 def _drawing_line(run: Callable[[], Any], generators: Sequence[Any], before: list[Any]) -> str:
     """The line that draws random numbers, found by running it once more, line by line."""
     last = [""]
 
     def watch(frame: Any, event: str, arg: Any) -> Any:
-        if frame.f_globals.get("__name__", "").partition(".")[0] in OURS:
+        if frame.f_globals.get("__name__", "").partition(".")[0] in OURS or frame.f_code.co_filename.startswith(_LIBRARY):
             return None
         if not _same(before, _states(generators)):
             raise _Found

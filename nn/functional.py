@@ -14,6 +14,7 @@ from microgad.errors import InputError, ShapeError, shown, spell
 from microgad.randomness import generator
 from microgad.structural import shape
 from microgad.tensor import Tensor
+from microgad.tracing import refuse
 
 from .activations import *  # noqa: F403
 from .choices import real, whole
@@ -247,6 +248,7 @@ def lengths_of(normalized_shape: Any) -> tuple[int, ...]:
 
 def _kept(running: Any) -> Any:
     """The array of running numbers, to be written into."""
+    refuse("running means are kept", "a program would not do it again; call eval() first, or train outside of mg.jit")
     kept = running.data if isinstance(running, Tensor) and running.prim is None else running
     if isinstance(kept, np.ndarray) and kept.dtype.kind == "f" and kept.flags.writeable:
         return kept

@@ -18,7 +18,7 @@ from microgad.array_functions import array_of, stack
 from microgad.errors import GraphCutError, InputError, ShapeError, shown, spell
 from microgad.node import Node
 from microgad.primitives import abs as size
-from microgad.primitives import clip, exp, relu, sigmoid, softplus, where
+from microgad.primitives import clip, equal, exp, relu, sigmoid, softplus, where
 from microgad.structural import dtype, shape
 from microgad.tensor import Tensor, leaf
 
@@ -477,7 +477,7 @@ def cross_entropy(
     """
     z, of = _classes("cross_entropy", input, reduction)
     labels = _labels("cross_entropy", target, of)
-    target = _probabilities(target, z) if labels is None else _one_hot(labels, of, dtype(z))
+    target = _probabilities(target, z) if labels is None else _one_hot(target, labels, of, dtype(z))
     if type(label_smoothing) is not float or label_smoothing != 0.0:
         share = real(label_smoothing, "label_smoothing of cross_entropy", 0.0, 1.0)
         target = target * (1.0 - share) + share / of[-1]
@@ -528,7 +528,7 @@ def nll_loss(input: Any, target: Any, reduction: str = "mean", *, weight: Any = 
             f"nll_loss of {spell(logp)}, of shape {of}, with targets of shape {shape(found)}: give an integer for each "
             f"example, in shape {of[:-1]}; cross_entropy takes probabilities, too"
         )
-    chosen = _one_hot(labels, of, dtype(logp))
+    chosen = _one_hot(target, labels, of, dtype(logp))
     if weight is not None:
         chosen, reduction = _weighted("nll_loss", chosen, weight, logp, labels, reduction)
     return rows.nll.given(reduction=reduction)(logp, _beside(chosen, logp))
@@ -567,7 +567,11 @@ def _labels(what: str, target: Any, of: tuple[int, ...]) -> Any:
     return given
 
 
-def _one_hot(labels: Any, of: tuple[int, ...], dtype: Any) -> Any:
+def _one_hot(target: Any, labels: Any, of: tuple[int, ...], dtype: Any) -> Any:
+    """1 at the right class of each example; of a target that is traced in rows, for it has other labels in each call."""
+    if isinstance(target, Node):
+        found = equal(rows.reshape.given(to=(*of[:-1], 1))(target), np.arange(of[-1], dtype=float))
+        return found if shape(found) == of and found.dtype == dtype else rows.cast.given(to=np.dtype(dtype))(found)
     flat = np.zeros((labels.size, of[-1]), dtype)
     flat[np.arange(labels.size), labels.reshape(-1)] = 1.0
     return flat.reshape(of)
@@ -595,6 +599,8 @@ def _weighted(what: str, target: Any, weight: Any, z: Any, labels: Any, reductio
         )
     if labels is None or reduction != "mean":
         return target * by, reduction
+    if isinstance(target, Node):
+        return target * by / rows.total.given(axis=None, keepdims=False)(target * by), "sum"
     total = by[labels].sum()
     if not total:
         raise InputError(f"{what} with weights that are 0 for all labels: there is no mean; take another reduction")

@@ -16,9 +16,10 @@ from microgad.array_functions import array_of
 from microgad.errors import InputError, MicrogadError, ShapeError, StateDictError, shown, spell
 from microgad.naming import literal
 from microgad.node import Node
-from microgad.primitive import ranks
+from microgad.primitive import ranks, tracing
 from microgad.scopes import enter, nodes
 from microgad.tensor import FROZEN, Tensor
+from microgad.tracing import note_mode, refuse
 
 from .choices import flag
 
@@ -108,6 +109,8 @@ class Module(metaclass=_Named):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """`forward`, whose result remembers that it came from here."""
+        if tracing:
+            note_mode(self)
         out = self.forward(*args, **kwargs)
         inputs: Any = (*args, *kwargs.values()) if kwargs else args or []  # a thing of its own for each call
         given = () if self._fresh else nodes(inputs)
@@ -403,6 +406,7 @@ class Module(metaclass=_Named):
         >>> model.weight.grad is None
         True
         """
+        refuse_zero_grad()
         for p in self.parameters():
             if p.grad is not None:
                 zero_grad(p, set_to_none)
@@ -567,6 +571,16 @@ def wrapped(modules: Iterable[Any], around: Callable[..., Any]) -> Iterator[None
             vars(module).pop("forward", None)
             if own is not None:
                 module.forward = own
+
+
+def refuse_zero_grad() -> None:
+    """Raise while a function is traced.
+
+    Examples
+    --------
+    >>> refuse_zero_grad()
+    """
+    refuse("gradients are forgotten", "a program would not do it again; call zero_grad() outside")
 
 
 def zero_grad(p: Any, set_to_none: bool = True) -> None:

@@ -17,10 +17,11 @@ import numpy as np
 
 from microgad.errors import InputError, MicrogadError, StateDictError, shown, spell
 from microgad.node import Node
+from microgad.tracing import refuse
 
 from . import lr_scheduler as lr_scheduler
 from .choices import choose, flag, real
-from .module import Parameter, gradient_of, listed, misfit, numbers_of, zero_grad
+from .module import Parameter, gradient_of, listed, misfit, numbers_of, refuse_zero_grad, zero_grad
 
 BLOCK = 1 << 15  # numbers that a rule works on at a time: with what belongs to them they stay in the cache
 ANY, FORMS = (-math.inf, math.inf), {"pytorch": "pytorch", "lecture": "lecture"}
@@ -280,6 +281,7 @@ class Optimizer:
         >>> w.grad is None
         True
         """
+        refuse_zero_grad()
         for group in self.param_groups:
             for p in group["params"]:
                 if set_to_none:
@@ -314,6 +316,7 @@ class Optimizer:
         >>> w.data
         0.8
         """
+        refuse("an optimizer steps", "a program would not do it again; call step() outside")
         loss = None if closure is None else closure()
         moves = []
         for i, group in enumerate(self.param_groups):

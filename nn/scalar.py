@@ -42,6 +42,7 @@ class Module(base.Module):
         return list(super().parameters(recurse))
 
     def zero_grad(self, set_to_none: bool = False) -> None:  # noqa: D102
+        base.refuse_zero_grad()
         for p in self.parameters():
             base.zero_grad(p, set_to_none)
 

@@ -62,6 +62,7 @@ class Traced:
         self.reads = Reads(reads or f)
         leaves, structure = flattened(args, kwargs, static)
         data = [x for x in leaves if is_data(x)]
+        self.arguments, self.given = structure, [is_data(x) for x in leaves]
 
         def run() -> tuple[Any, list[Any], Any]:
             with traced() as trace:

@@ -6,7 +6,7 @@ What is replaced may round differently, as sums in another order do; what is nan
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ assemble = Primitive("assemble", _assembled, _assembled, vjp=Each([_part_of]), j
 
 def kind_of(row: Primitive) -> Any:
     """What distinguishes rows: the name, and the parameters."""
-    return row.name, _hashable(tuple(row.params.items()))
+    return (row.name, _hashable(tuple(row.params.items()))) if row.params else row
 
 
 def _hashable(x: Any) -> Any:
@@ -80,8 +80,8 @@ class Builder:
         What is there so far.
     """
 
-    def __init__(self, tape: Tape) -> None:
-        self.tape = Tape(tape.name, tape.inputs)
+    def __init__(self, tape: Tape, rules: Mapping[str, Rule]) -> None:
+        self.tape, self.rules = Tape(tape.name, tape.inputs), rules
         self.with_ones: dict[int, tuple[int, int]] = {}  # arrays with ones behind them: along which axis, and these
         self.turned: dict[int, int] = {}  # of those the transposed ones, and which they are
         self._known: dict[Any, int] = {}
@@ -129,18 +129,20 @@ class Builder:
 
     def find(self, row: Primitive, operands: tuple[int, ...]) -> int | None:
         """The value that is `row` of others, if there is one."""
-        return self._known.get((kind_of(row), operands))
+        return self._known.get(self._key(row, operands))
+
+    def _key(self, row: Primitive, given: tuple[int, ...]) -> Any:
+        swapped = row in COMMUTATIVE and given[0] > given[1]
+        return kind_of(row), given[::-1] if swapped else given
 
     def emit(self, row: Primitive, operands: Sequence[int], kind: Type | None) -> int:
         """A value: what `row` makes of others."""
-        if row in COMMUTATIVE and operands[0] > operands[1]:
-            operands = (operands[1], operands[0])
         given = tuple(operands)
-        key = (kind_of(row), given)
+        key = self._key(row, given)
         if key in self._known:
             return self._known[key]
         found = self._folded(row, given, kind)
-        rule = RULES.get(row.name)
+        rule = self.rules.get(row.name)
         if found is None and rule is not None:
             found = rule(self, row, given, kind)
         if found is None:
@@ -150,7 +152,7 @@ class Builder:
 
     def anew(self, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int:
         """A value without a look at rules."""
-        key = (kind_of(row), given)
+        key = self._key(row, given)
         if key not in self._known:
             self._known[key] = len(self.tape.rows)
             self.tape.rows.append(row)
@@ -160,7 +162,7 @@ class Builder:
 
     def _folded(self, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
         numbers = [self.tape.numbers.get(i) for i in given]
-        if any(x is None for x in numbers):
+        if any(x is None for x in numbers) or (self.rules is not RULES and not row.partials):
             return None
         try:
             with np.errstate(all="ignore"):
@@ -194,7 +196,9 @@ def _mul(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) 
             other = b.number(d)
             if other is not None:
                 both = np.multiply(number, other)
-                if np.isfinite(both).all() and both.size <= max(np.size(number), np.size(other)):
+                if np.isfinite(both).all() and both.size <= max(np.size(number), np.size(other)) and (
+                    b.rules is RULES or not both.ndim
+                ):
                     return b.emit(mul, (_constant(b, both), y), kind)
             elif not b.shape(d) and not np.ndim(number) and b.shape(y):
                 return b.emit(mul, (b.emit(mul, (c, d), b.type(d)), y), kind)
@@ -238,7 +242,7 @@ def _add(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) 
         return b.emit(mul, (b.tape.constant(2.0), given[0]), kind)
     if kind is None or not kind[0]:
         return None
-    for m, bias in (given, given[::-1]):
+    for m, bias in (given, given[::-1]) if b.rules is RULES else ():
         if (found := _layer(b, m, bias, kind)) is not None:
             return found
     dense: list[int] = []
@@ -254,7 +258,7 @@ def _add(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) 
             else:
                 dense.append(x)
     if len(parts) > 1 and (len(dense) < 2 or len(parts) > 2):
-        parts, spots = _biases_joined(b, parts, spots, kind)
+        parts, spots = _biases_joined(b, parts, spots, kind)  # none, where there are no arrays with ones
         whole = b.emit(assemble.given(spots=tuple(spots), of=kind[0]), parts, kind)
         for x in dense:
             whole = b.anew(add, (x, whole), kind)
@@ -485,19 +489,31 @@ RULES: dict[str, Rule] = {
 }  # fmt: skip
 
 
-def rewritten(tape: Tape, emit: Callable[[Builder, int, list[int]], int]) -> Tape:
-    """The program with each instruction emitted anew: `emit` is given the old value, and its new operands."""
-    b = Builder(tape)
-    n = len(tape.inputs)
-    now = list(range(n))
+# What leaves a program as it was written.
+READABLE = {name: rule for name, rule in RULES.items() if name not in ("greater", "index", "scatter", "view", "sum")}
+
+
+def optimised(tape: Tape, rules: Mapping[str, Rule] = RULES) -> Tape:
+    """The tape with everything folded and shared, and replaced by `rules`; inputs that nothing needs stay."""
+    b, n = Builder(tape, rules), len(tape.inputs)
+    now = dict(zip(range(n), range(n), strict=True))
+
+    def emit(i: int) -> int:
+        row = tape.rows[i]
+        if row is None:
+            return b.tape.constant(tape.numbers[i], i in tape.leaves)
+        found = b.emit(row, [made(x) for x in tape.operands[i]], tape.types[i])
+        if i in tape.names:
+            b.tape.names.setdefault(found, tape.names[i])
+        return found
+
+    def made(i: int) -> int:
+        if i not in now:
+            now[i] = emit(i)  # a view of an input waits until it is needed
+        return now[i]
+
     for i in range(n, len(tape.rows)):
-        if tape.rows[i] is None:
-            now.append(b.tape.constant(tape.numbers[i]))
-        else:
-            now.append(emit(b, i, [now[x] for x in tape.operands[i]]))
-    return b.tape.kept([now[i] for i in tape.outputs])
-
-
-def optimised(tape: Tape) -> Tape:
-    """The program with everything folded, shared and replaced."""
-    return rewritten(tape, lambda b, i, given: b.emit(tape.rows[i], given, tape.types[i]))  # type: ignore[arg-type]
+        row = tape.rows[i]
+        if row is None or row.name != "view" or tape.operands[i][0] >= n:
+            made(i)
+    return b.tape.kept([made(i) for i in tape.outputs])

@@ -450,7 +450,9 @@ class Regrouping:
         for group in rest:
             sign, of, ids = group
             if not self.products(group):
-                parts += [(sign, x) for x in self.added_up(ids[grid])]
+                added = self.added_up(ids[grid])
+                self.named("b", *(added if parts else ()))
+                parts += [(sign, x) for x in added]
                 continue
             found = self.contracted(group, ())
             if found is not None:
@@ -512,11 +514,9 @@ class Regrouping:
             return None
         order = self.along(table.a[0], table.b[0])
         rows, columns = table.a[:, order], table.b[:, order]
-        named = self.layers
         for side, of in ((rows, table.row), (columns, table.column)):
             if self.fresh(side) and len(np.unique(side)) == side.size:
                 self.block(side, of, group, groups)
-                named += side is rows or not self.fresh(rows)
         # The longer axis last, for NumPy's loops run along it; a vector where the matrix lies in memory for it.
         turned = len(columns) < len(rows)
         if min(len(rows), len(columns)) == 1:
@@ -530,7 +530,8 @@ class Regrouping:
             right = self.whole(columns.reshape(batch, m, k).transpose(0, 2, 1))
         else:
             left, right = self.whole(rows if n > 1 else rows[0]), self.whole(columns.T if m > 1 else columns[0])
-        self.named(left, right)
+        self.layers += 1
+        self.named("W", left, right)
         return matmul(left, right), cell
 
     def in_columns(self, ids: Ids) -> bool:
@@ -539,13 +540,12 @@ class Regrouping:
             return False
         return len(ids) > 1 and bool(np.diff(self.source(ids[:2, 0])[1])[0] == 1)
 
-    def named(self, *factors: Any) -> None:
-        """Call the parameters of a layer W with a number."""
-        for node in factors:
-            below = node.a if node.prim is not None else None
-            if below is self.pool.get("parameter") and below is not None and not node._name:
-                self.layers += 1
-                node._name = f"W{self.layers}"
+    def named(self, letter: str, *nodes: Any) -> None:
+        """Call the parameters of a layer by its number."""
+        for node in nodes:
+            pool = self.pool.get("parameter")
+            if isinstance(node, Node) and node.prim is not None and node.a is pool and not node._name:
+                node._name = f"{letter}{self.layers}"
 
     def block(self, side: Ids, of: Ids, group: Group, groups: Sequence[Group]) -> None:
         """Give the weights of a layer their places, each row with its bias behind it, if there is one."""

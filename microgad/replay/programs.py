@@ -1,0 +1,350 @@
+"""`trace`: what a function computes, as a program to be read, run, drawn and written down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from microgad.errors import InputError, MicrogadError, ShapeError, shown
+from microgad.naming import literal
+from microgad.node import Node
+from microgad.order import order_of_all
+from microgad.scopes import Scope
+from microgad.symbolic import numeral
+from microgad.tape import Input, Instruction, Tape
+from microgad.trees import Structure, tree_flatten, tree_leaves, tree_unflatten
+
+from . import derive
+from .calls import Static, Traced, flattened, is_data
+from .kernel import Kernel
+from .optimise import READABLE, optimised
+from .python import Writer
+from .regroup import Irregular, regrouped
+
+LINES, NAMES = 100, 8  # of a listing; a longer one says how many are missing
+
+
+class Form(NamedTuple):
+    """How a program is called and how it answers: the structures, and what the leaves of the answer are."""
+
+    arguments: Structure
+    given: list[bool]  # of each leaf of the arguments whether it is data
+    results: Structure
+    answers: list[Any]  # of each leaf of the results which output it is, or a Static
+
+
+class Program:
+    """A function as instructions in static single assignment form: each makes one value, which never changes.
+
+    ``print`` it to read it; call it as the function, with plain numbers and arrays; `microgad.viz.draw` draws it.
+
+    Attributes
+    ----------
+    name : str
+        That of the function.
+    arguments : list of Input
+        The numbers and arrays that it is given, with names, shapes and dtypes.
+    parameters : list of Input
+        The leaves that it closes over, with their `node`; their numbers are read in each call.
+    constants : list
+        The numbers and arrays that stand in it.
+    instructions : list of Instruction
+        What makes which value of which others, counted with the inputs and the constants.
+    outputs : list of int
+        The values that come out.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> w = mg.Value(3.0, "w")
+    >>> program = mg.trace(lambda x, y: mg.relu(w * x + y) * (2.0 * 2.0), 1.0, 2.0)
+    >>> print(program)
+    <lambda>(x, y), w
+      v1 = w * x
+      v2 = v1 + y
+      v3 = relu(v2)
+      v4 = v3 * 4
+      return v4
+    >>> program(1.0, 2.0)
+    20.0
+    """
+
+    def __init__(self, tape: Tape, raw: Tape, form: Form, sources: Sequence[int | list[int]] | None = None) -> None:
+        self.tape, self._raw, self._form = tape, raw, form
+        self._sources = sources
+        self._kernel: Kernel | None = None
+
+    name = property(lambda self: self.tape.name)
+    arguments = property(lambda self: [x for x in self.tape.inputs if x.node is None])
+    parameters = property(lambda self: [x for x in self.tape.inputs if x.node is not None])
+    constants = property(lambda self: list(self.tape.numbers.values()))
+    outputs = property(lambda self: list(self.tape.outputs))
+
+    @property
+    def instructions(self) -> list[Instruction]:
+        """What makes each value."""
+        tape = self.tape
+        return [Instruction(i, row, tape.operands[i], tape.types[i]) for i, row in enumerate(tape.rows) if row is not None]
+
+    def __len__(self) -> int:
+        return sum(row is not None for row in self.tape.rows)
+
+    # ---- as text
+
+    def names(self) -> list[str]:
+        """What each value is called in a listing."""
+        tape, taken, found = self.tape, set[str](), list[str]()
+        count = 0
+        for i, row in enumerate(tape.rows):
+            if self._the_same(i):
+                found.append(found[tape.operands[i][0]])
+                continue
+            own = tape.names.get(i)
+            wish = "" if own is None or (type(own) is Scope and own.made_up) else literal(str(own))
+            if i in tape.numbers:
+                x = tape.numbers[i]
+                found.append(numeral(x, 6).text if not np.ndim(x) else f"constant{list(np.shape(x))}")
+                continue
+            while not wish or wish in taken:
+                count += 1
+                wish = f"v{count}" if row is not None else f"p{count}"
+            taken.add(wish)
+            found.append(wish)
+        return found
+
+    def __str__(self) -> str:
+        tape, names = self.tape, self.names()
+        inside = [i for i, x in enumerate(tape.inputs) if x.node is None]
+        outside = [i for i, x in enumerate(tape.inputs) if x.node is not None]
+        head = f"{tape.name}({_listed([self._said(i, names) for i in inside])})"
+        head += "".join(f", {_listed([self._said(i, names) for i in outside])}" if outside else "")
+        lines = []
+        for i, row, operands, _ in self.instructions[: LINES + 1]:
+            if self._the_same(i):
+                continue
+            lines.append(f"  {self._said(i, names)} = {row.text.format(*[_enclosed(names[x]) for x in operands])}")
+        if len(self) > LINES:
+            lines[LINES:] = [f"  … and {len(self) - LINES:,} more"]
+        return "\n".join([head, *lines, f"  return {_listed([names[i] for i in tape.outputs])}"])
+
+    __repr__ = __str__
+
+    def _the_same(self, i: int) -> bool:
+        """Whether a value is only an array without axes as a number, or the other way round."""
+        row, tape = self.tape.rows[i], self.tape
+        return row is not None and row.params.get("at", row.params.get("key", 0)) == () and len(tape.operands[i]) == 1
+
+    def _said(self, i: int, names: Sequence[str]) -> str:
+        kind = self.tape.types[i]
+        return names[i] if kind is None else f"{names[i]}: {kind[0]}"
+
+    # ---- run
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the function returns, as plain numbers and arrays.
+
+        Raises
+        ------
+        InputError
+            If the arguments differ in structure from those of the example.
+        ShapeError
+            If an array has another shape.
+        DomainError
+            If a number is outside the domain of a row.
+        """
+        form = self._form
+        leaves, structure = flattened(args, kwargs, set())
+        if structure != form.arguments or [is_data(x) for x in leaves] != form.given:
+            raise InputError(f"{self.name} was traced with arguments {form.arguments}, and is given {structure}")
+        data: list[Any] = []
+        for x in leaves:
+            if is_data(x):
+                y = getattr(x, "_value", x)
+                data.append(y if isinstance(y, np.ndarray) and y.ndim else float(y))
+        inputs = self._raw.inputs
+        for one, x in zip(inputs, data, strict=False):
+            if np.shape(x) != (() if one.type is None else one.type[0]):
+                raise ShapeError(f"{self.name}: {one.name} has the shape {np.shape(x)}, and was traced with {one.type and one.type[0]}")
+        data += [x.node._value for x in inputs[len(data) :]]
+        if self._sources is not None:
+            data = [np.array([data[i] for i in s]) if isinstance(s, list) else data[s] for s in self._sources]
+        if self._kernel is None:
+            self._kernel = Kernel(self.tape if self._sources is not None else self._raw)
+        try:
+            outputs = self._kernel.run(data)[0]
+        except (ArithmeticError, ValueError) as error:
+            if isinstance(error, MicrogadError) or not self._kernel.scalar:
+                raise
+            values = self._raw.replay(data)
+            outputs = [values[i] for i in self._raw.outputs]
+        made = [x if type(x) is float else np.array(x) for x in outputs]
+        return tree_unflatten(form.results, [x.value if type(x) is Static else made[x] for x in form.answers])
+
+    def gradient(self) -> Program:
+        """The program of the derivatives of the result, which has to be one number.
+
+        Returns
+        -------
+        Program
+            Of the same arguments. It returns the derivative by each argument, in its structure, and then by each
+            parameter: a tuple, where it is not a single one.
+
+        Raises
+        ------
+        ShapeError
+            If the result is not one number.
+        DomainError
+            If a derivative does not exist at the numbers of the example.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> program = mg.trace(lambda x, y: x * x * y, 3.0, 2.0).gradient()
+        >>> print(program)
+        >>> program(3.0, 2.0)
+        (12.0, 9.0)
+        """
+        self._one_number("gradient")
+        by = list(range(len(self.tape.inputs)))
+        raw, listed = derive.gradient(self._raw, by, [0])
+        raw = raw.bound({len(by): 1.0})
+        for i in by:
+            if i not in listed:
+                kind = raw.types[i]
+                raw.outputs.append(raw.constant(0.0 if kind is None else np.zeros(*kind)))
+        places = [*listed, *(i for i in by if i not in listed)]
+        raw.outputs = [raw.outputs[places.index(i)] for i in by]
+        form = self._form
+        count = iter(by)
+        tree = tree_unflatten(form.arguments, [next(count) if data else None for data in form.given])
+        parts = [*tree[0], *tree[1].values(), *count]
+        answers, structure = tree_flatten(parts[0] if len(parts) == 1 else tuple(parts))
+        return Program(optimised(raw, READABLE), raw, form._replace(results=structure, answers=answers))
+
+    def regrouped(self) -> Program:
+        """The program with numbers that are computed in the same way as arrays: sums of products as matrix products.
+
+        Returns
+        -------
+        Program
+            Of the same arguments; the numbers among them lie in arrays. It is the program itself where it is irregular:
+            almost every number is computed in a way of its own.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> def layer(W, b, x):
+        ...     return [mg.relu(sum(w * u for w, u in zip(row, x)) + c) for row, c in zip(W, b)]
+        >>> W, b, x = [[mg.Value(0.1)] * 20] * 30, [mg.Value(0.5)] * 30, [1.0] * 20
+        """
+        try:
+            tape, sources = regrouped(self._raw)
+        except Irregular:
+            return self
+        return Program(optimised(tape, READABLE), self._raw, self._form, sources)
+
+    def to_python(self) -> str:
+        """The program as a function in Python that needs NumPy and nothing else, and can be read.
+
+        Returns
+        -------
+        str
+            The source of a function of the arguments, then the parameters; many single numbers among these are one
+            array ``p``. It returns the value and, where that is one number, its derivatives by all of them.
+
+        Raises
+        ------
+        InputError
+            If there is a primitive of the user's own in it.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> print(mg.trace(lambda x, y: x * mg.tanh(y), 1.0, 2.0).to_python())
+        """
+        tape, by = self.tape, list[int]()
+        if len(tape.outputs) == 1 and (tape.types[tape.outputs[0]] or ((),))[0] == ():
+            joint, by = derive.with_gradient(self.tape, range(len(tape.inputs)), [0])
+            tape = optimised(joint.bound({len(tape.inputs): 1.0}), READABLE)
+        return Writer(tape, len(self.tape.outputs), by).source()
+
+    def graph(self) -> list[Any]:
+        """The results as nodes, above leaves with the numbers of the example: the graph that the program is.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> [f] = mg.trace(lambda x: x * x, 3.0).graph()
+        >>> f.data, f.op
+        (9.0, '×')
+        """
+        leaves = derive.leaves_of(self.tape.inputs)
+        values = self.tape.replay(leaves)
+        for i, name in self.tape.names.items():
+            if isinstance(values[i], Node) and not values[i]._name:
+                values[i]._name = name
+        return [values[i] for i in self.tape.outputs]
+
+    def _one_number(self, what: str) -> None:
+        kinds = [self.tape.types[i] for i in self.tape.outputs]
+        if len(kinds) != 1 or (kinds[0] is not None and kinds[0][0] != ()):
+            raise ShapeError(f"{what} of {self.name}: it returns {self._form.results!s:.60}, and not one number")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = [f"… and {len(names) - NAMES:,} more"] if len(names) > NAMES else []
+    return ", ".join([*names[:NAMES], *more])
+
+
+def _enclosed(name: str) -> str:
+    return f"({name})" if name.startswith("-") else name
+
+
+def trace(f: Callable[..., Any], *example: Any, **kwargs: Any) -> Program:
+    """Run a function once, and see what it computes, as a program.
+
+    Constants are folded, what is computed twice is computed once, and what leads to no result is left out.
+
+    Parameters
+    ----------
+    f : callable
+        A function of numbers, arrays, Values and Tensors, and of lists, tuples and dicts of them, in operators and
+        functions of microgad. Anything else among its arguments, such as text or True, is a part of it.
+    *example, **kwargs
+        Arguments; what comes out holds for all of their structure, shapes and dtypes.
+
+    Returns
+    -------
+    Program
+        To ``print``, to call, and to make others of: `gradient`, `regrouped`, `to_python`.
+
+    Raises
+    ------
+    InputError
+        If `f` is no function.
+    TraceError
+        If the function does what a program cannot do again: branch on a number, set a leaf, call ``backward``, draw
+        random numbers. It names the line.
+
+    Notes
+    -----
+    What `f` reads besides its arguments and besides Values and Tensors, such as numbers and arrays of its module, is
+    frozen.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> def f(x, y, z):
+    ...     return (x + y) * z
+    >>> program = mg.trace(f, -2.0, 5.0, -4.0)
+    >>> print(program)
+    >>> program(1.0, 2.0, 3.0)
+    9.0
+    """
+    if not callable(f):
+        raise InputError(f"trace is that of a function, not of {shown(f)}")
+    traced = Traced(f, example, kwargs, getattr(f, "__name__", type(f).__name__))
+    form = Form(traced.arguments, traced.given, traced.structure, traced.results)
+    return Program(optimised(traced.tape, {}), traced.tape, form)
