@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -213,10 +214,19 @@ def untraceable(what: str, why: str, line: str = "") -> TraceError:
     return TraceError(f"{line or user_line()} cannot be traced: {what}, and {why}")
 
 
+def users(frame: Any) -> bool:
+    """Whether a frame is of the user's code: neither of ours, nor of NumPy's or Python's own."""
+    name, path = frame.f_globals.get("__name__", ""), frame.f_code.co_filename
+    return name.partition(".")[0] not in ("microgad", "numpy") and not path.startswith(_LIBRARY)
+
+
+_LIBRARY = os.path.dirname(linecache.__file__) + os.sep
+
+
 def user_line(frame: Any = None) -> str:
     """Where the code is that called microgad, and what stands there."""
     frame = frame or sys._getframe(1)
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in ("microgad", "numpy"):
+    while frame is not None and not users(frame):
         frame = frame.f_back
     if frame is None:
         return "the function"

@@ -81,6 +81,7 @@ from .order import topological_order
 from .primitive import Primitive
 from .primitives import TABLE
 from .recording import recording
+from .replay.expand import expanded
 from .saved_arrays import DTYPES, a_dtype, a_shape, array, fit, listed, parameter, readers
 from .saved_text import AGAIN, Twice, check, fail, number, read, what, whole, written
 from .structural import ROWS, Each
@@ -97,7 +98,8 @@ def to_json(f: Node, *, indent: int | None = None) -> str:
     Parameters
     ----------
     f : Value or Tensor
-        The result; the graph is all that it was computed from.
+        The result; the graph is all that it was computed from. A call of a jitted function is saved as what that
+        computes.
     indent : int, optional
         Spaces for each level, for people to read; by default all is one line.
 
@@ -127,7 +129,7 @@ def to_json(f: Node, *, indent: int | None = None) -> str:
     """
     if not isinstance(f, Node):
         raise InputError(f"to_json saves the graph of a Value, not {shown(f)}")
-    order = topological_order(f)
+    order = topological_order(expanded(f))
     index = {node: i for i, node in enumerate(order)}
     nodes = [_entry(node, index) for node in order]
     arrays = any(isinstance(node, Tensor) for node in order)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import random
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import get_ident
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from . import randomness
-from .errors import untraceable, user_line
+from .errors import untraceable, user_line, users
 from .operators import by_table
 from .order import EMPTY
 from .primitive import Primitive, silent, tracing
@@ -242,15 +241,12 @@ class _Found(BaseException):
     """Ends a run in which we only look for a line."""
 
 
-_LIBRARY = sysconfig.get_paths()["stdlib"]
-
-
 def _drawing_line(run: Callable[[], Any], generators: Sequence[Any], before: list[Any]) -> str:
     """The line that draws random numbers, found by running it once more, line by line."""
     last = [""]
 
     def watch(frame: Any, event: str, arg: Any) -> Any:
-        if frame.f_globals.get("__name__", "").partition(".")[0] in OURS or frame.f_code.co_filename.startswith(_LIBRARY):
+        if not users(frame):
             return None
         if not _same(before, _states(generators)):
             raise _Found

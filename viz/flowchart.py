@@ -10,7 +10,7 @@ from microgad.naming import Text, given_names, literal, number
 from microgad.node import Node
 
 from .frames import frames, titles
-from .graph import COMMUTATIVE, drawable, shares
+from .graph import COMMUTATIVE, drawable, shares, shown_as
 from .text import Said, gradients, links, measures, operation, said
 
 SHAPES = {
@@ -85,7 +85,8 @@ def mermaid(f: Node, *, rankdir: str = "LR", grads: bool | None = None) -> Merma
     v0 -->|"local 2"| v1o
     classDef constant fill:none,stroke:none
     """
-    order = drawable(f, rankdir, "mermaid")
+    f = shown_as(f, "mermaid")
+    order = drawable(f, rankdir)
     names, adjoint = given_names(order), shares(order, grads)
     ids = {node: f"v{i}" for i, node in enumerate(order)}
     lines: list[str] = []

@@ -15,6 +15,7 @@ from microgad.naming import DIGITS, DIGITS_OF_MANY, FEW, all_names, find, given_
 from microgad.node import Node
 from microgad.order import dependents, topological_order
 from microgad.primitives import add, maximum, minimum, mul
+from microgad.replay.expand import expanded
 
 from .frames import Frame, frames, titles
 from .render import Drawing
@@ -39,6 +40,7 @@ def draw(
     theme: str = "light",
     grads: bool | None = None,
     highlight: Node | str | None = None,
+    expand: bool = False,
 ) -> Drawing:
     """The computation graph of `f`: every value, gradient and local derivative.
 
@@ -52,8 +54,8 @@ def draw(
 
     Parameters
     ----------
-    f : Value or Tensor
-        The result to draw.
+    f : Value, Tensor or Program
+        The result to draw; a program of `mg.trace` with the numbers of its example.
     format : {"svg", "png", "pdf", ...}
         What `render` and `pipe` make of it, as in graphviz.
     rankdir : {"LR", "TB", "RL", "BT"}
@@ -66,6 +68,8 @@ def draw(
         after ``f.backward(gradient)``: those of that pass.
     highlight : Value, Tensor or str, optional
         A node, or its name: every path from it to `f` is marked, by colour and by thicker lines.
+    expand : bool
+        Whether a call of a jitted function, which is one node, is drawn as the graph that it computes.
 
     Returns
     -------
@@ -93,7 +97,8 @@ def draw(
     │   └── y = 5, grad -4
     └── z = -4, grad 3
     """
-    order = drawable(f, rankdir, "draw")
+    f, grads = shown_as(f, "draw", expand), False if grads is None and not isinstance(f, Node) else grads
+    order = drawable(f, rankdir)
     if not isinstance(format, str) or format not in graphviz.FORMATS:
         raise InputError(f"no format {format!r}: svg, png, pdf, or another of graphviz.FORMATS")
     if theme not in tuple(THEMES):
@@ -139,17 +144,25 @@ def _reach(order: list[Node]) -> int:
     return sum(depth[node] - depth.get(x, first.get(x, 0)) - 1 for node in depth for x in node.inputs)
 
 
-def drawable(f: Any, rankdir: str, what: str) -> list[Node]:
-    """The nodes of a graph in order; an error of `what` if there is no such picture of them."""
+def shown_as(f: Any, what: str, expand: bool = False) -> Node:
+    """The node whose graph is shown, of a node or a program; an error of `what` if it is neither."""
+    if not isinstance(f, Node):
+        root = getattr(f, "root", None)
+        f = root() if callable(root) and not isinstance(f, type) else f
     if not isinstance(f, Node):
         raise InputError(f"{what} shows the graph of a Value, not {shown(f)}")
+    return expanded(f) if expand else f
+
+
+def drawable(f: Node, rankdir: str) -> list[Node]:
+    """The nodes of a graph in order; an error if there is no picture of them."""
     if rankdir not in tuple(SIDES):
         raise InputError(f"no rankdir {rankdir!r}: choose from {', '.join(SIDES)}")
     order = topological_order(f)
     if len(order) > LIMIT:
         raise GraphSizeError(
             f"a graph of {len(order):,} nodes; a picture shows up to {LIMIT:,}. Draw a part of it: the loss of one "
-            "sample, or one neuron"
+            "sample, or one neuron; or mg.trace(function).regrouped(), the same with matrices"
         )
     return order
 

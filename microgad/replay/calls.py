@@ -14,7 +14,7 @@ import numpy as np
 from microgad.errors import InputError, shown
 from microgad.naming import Text
 from microgad.node import Node
-from microgad.primitive import ranks, tracing
+from microgad.primitive import ranks, tracing, watchers
 from microgad.tape import Input, Tape
 from microgad.recording import silenced
 from microgad.tensor import USED, Tensor, leaf
@@ -256,8 +256,8 @@ class Jitted:
         update_wrapper(self, f, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if tracing and get_ident() in tracing:
-            return self.f(*args, **kwargs)  # as a part of what is traced there
+        if watchers or (tracing and get_ident() in tracing):
+            return self.f(*args, **kwargs)  # as a part of what is traced there; or each node has to be seen
         key: Any = None
         leaves: Sequence[Any] = args
         if not kwargs and not self.static:

@@ -120,14 +120,14 @@ class Kernel:
         for k, source in enumerate(self.sources):
             self.where |= dict.fromkeys(source if isinstance(source, list) else [source], k)
         self.of = list(range(len(tape.outputs)) if of is None else of)
-        self.parts = [Part(self, tape.types[tape.outputs[k]]) for k in self.of]
+        self.parts = [Part(self, place, tape.types[tape.outputs[k]]) for place, k in enumerate(self.of)]
         for part, start in zip(self.parts, accumulate((part.size for part in self.parts), initial=0), strict=False):
             part.put(start)
         self.size = sum(part.size for part in self.parts)
         kinds = {part.dtype for part in self.parts}
         self.dtype = kinds.pop() if len(kinds) == 1 else np.dtype(float)
         latex = rf"\operatorname{{{{{tape.name}}}}}".replace("_", r"\_") + r"\left({}\right)"
-        self.row = Primitive(tape.name, _refused, _refused, vjp=(_refused,), jvp=(_refused,), label=tape.name,
+        self.row = Primitive(tape.name, self.computed, self.computed, vjp=(_refused,), jvp=(_refused,), label=tape.name,
                              text=f"{tape.name}({{}})", latex=latex, flow=("its reverse pass",), call=self)  # fmt: skip
         self._variants: dict[Any, Variant] = {}
         self._derived: dict[Any, Any] = {}
@@ -155,6 +155,15 @@ class Kernel:
         """
         frame = self.variant(wanted).frame()
         return frame.forward(*self.given(data)), frame
+
+    def computed(self, *data: Any) -> Any:
+        """The flat array of the results, from numbers and arrays for all inputs."""
+        return self.flat(self.run(data)[0])
+
+    def graph(self, operands: Sequence[Any]) -> list[Any]:
+        """The results as the graph that the tape is, above these operands."""
+        values = self.tape.replay(operands)
+        return [values[self.tape.outputs[k]] for k in self.of]
 
     def bind(self, operands: Sequence[Any]) -> list[Any]:
         """The results of a call, as nodes, from nodes and numbers for all inputs."""
@@ -239,8 +248,7 @@ class Kernel:
             given = [x if type(x) is float else Value(x._value, x.name) if type(x._value) is float
                      else Tensor(x._value, True, x.name) for x in operands]  # fmt: skip
         with np.errstate(all="ignore"):
-            values = self.tape.replay(given)
-            results = [values[self.tape.outputs[k]] for k in self.of]
+            results = self.graph(given)
             order = order_of_all([x for x in results if isinstance(x, Node)])
             among = derive.reached(order, [given[i] for i in wanted])
             seeds: dict[Node, Any] = {}
@@ -260,8 +268,7 @@ class Kernel:
         kernel, ways = self._derived[key], [tangents[operands[i]] for i in by]
         if trace:
             return kernel.bind([*operands, *map(_as_node, ways)])[0].a
-        data = [x if type(x) is float else x._value for x in operands]
-        return kernel.flat(kernel.run([*data, *ways])[0])
+        return kernel.computed(*(x if type(x) is float else x._value for x in operands), *ways)
 
     def back(self, call: Any, gradient: Any) -> bool:
         """There is no short way back from a call itself, which nobody has."""
@@ -273,14 +280,16 @@ class Part:
 
     Attributes
     ----------
+    place : int
+        Which one it is.
     to : tuple of int or None
         Its shape; None for a Value.
     start, stop, size : int
         Where it lies.
     """
 
-    def __init__(self, kernel: Kernel, kind: Any) -> None:
-        self.kernel = kernel
+    def __init__(self, kernel: Kernel, place: int, kind: Any) -> None:
+        self.kernel, self.place = kernel, place
         self.to, self.dtype = (None, np.dtype(float)) if kind is None else kind
         self.size = 1 if self.to is None else math.prod(self.to)
 
@@ -288,7 +297,7 @@ class Part:
         """Say where it lies."""
         self.start, self.stop = start, start + self.size
         text = f"{{}}[{start}]" if self.to is None else f"{{}}[{start}:{self.stop}]"
-        self.row = Primitive("result", _refused, _refused, vjp=(_refused,), jvp=(_refused,), label=text[2:], text=text,
+        self.row = Primitive("result", self.taken, self.taken, vjp=(_refused,), jvp=(_refused,), label=text[2:], text=text,
                              latex=f"{{{{{{}}}}}}_{{{{{text[3:-1]}}}}}", flow=("G at its place, else 0",), call=self)  # fmt: skip
 
     def of(self, call: Any) -> Any:

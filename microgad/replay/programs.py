@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from .kernel import Kernel
 from .optimise import READABLE, optimised
 from .python import Writer
 from .regroup import Irregular, regrouped
+from .rows import results
 
 LINES, NAMES = 100, 8  # of a listing; a longer one says how many are missing
 
@@ -61,7 +63,8 @@ class Program:
     >>> w = mg.Value(3.0, "w")
     >>> program = mg.trace(lambda x, y: mg.relu(w * x + y) * (2.0 * 2.0), 1.0, 2.0)
     >>> print(program)
-    <lambda>(x, y), w
+    <lambda>(x, y): 4 instructions
+      parameters w
       v1 = w * x
       v2 = v1 + y
       v3 = relu(v2)
@@ -89,24 +92,26 @@ class Program:
         return [Instruction(i, row, tape.operands[i], tape.types[i]) for i, row in enumerate(tape.rows) if row is not None]
 
     def __len__(self) -> int:
-        return sum(row is not None for row in self.tape.rows)
+        return sum(row is not None and not self._the_same(i) for i, row in enumerate(self.tape.rows))
 
     # ---- as text
 
     def names(self) -> list[str]:
         """What each value is called in a listing."""
         tape, taken, found = self.tape, set[str](), list[str]()
-        count = 0
+        count = arrays = 0
         for i, row in enumerate(tape.rows):
             if self._the_same(i):
                 found.append(found[tape.operands[i][0]])
                 continue
             own = tape.names.get(i)
             wish = "" if own is None or (type(own) is Scope and own.made_up) else literal(str(own))
-            if i in tape.numbers:
-                x = tape.numbers[i]
-                found.append(numeral(x, 6).text if not np.ndim(x) else f"constant{list(np.shape(x))}")
+            if i in tape.numbers and not np.ndim(tape.numbers[i]):
+                found.append(numeral(tape.numbers[i], 6).text)
                 continue
+            if i in tape.numbers:
+                arrays += 1
+                wish = f"C{arrays}"
             while not wish or wish in taken:
                 count += 1
                 wish = f"v{count}" if row is not None else f"p{count}"
@@ -116,18 +121,28 @@ class Program:
 
     def __str__(self) -> str:
         tape, names = self.tape, self.names()
-        inside = [i for i, x in enumerate(tape.inputs) if x.node is None]
-        outside = [i for i, x in enumerate(tape.inputs) if x.node is not None]
-        head = f"{tape.name}({_listed([self._said(i, names) for i in inside])})"
-        head += "".join(f", {_listed([self._said(i, names) for i in outside])}" if outside else "")
+        users = Counter(x for given in tape.operands for x in given)
+        arrays = [self._said(i, names) for i, x in tape.numbers.items() if np.ndim(x) and users[i]]
+        head = [_listed([self._said(i, names) for i, x in enumerate(tape.inputs) if (x.node is None) is given])
+                for given in (True, False)]  # fmt: skip
         lines = []
-        for i, row, operands, _ in self.instructions[: LINES + 1]:
+        # A product stands in the sum that uses it: W @ x + b.
+        last = {x: i for i, given in enumerate(tape.operands) for x in given}
+        for i, row, operands, _ in self.instructions:
             if self._the_same(i):
                 continue
-            lines.append(f"  {self._said(i, names)} = {row.text.format(*[_enclosed(names[x]) for x in operands])}")
-        if len(self) > LINES:
-            lines[LINES:] = [f"  … and {len(self) - LINES:,} more"]
-        return "\n".join([head, *lines, f"  return {_listed([names[i] for i in tape.outputs])}"])
+            text = row.text.format(*[_enclosed(names[x]) for x in operands])
+            user = tape.rows[last[i]] if users[i] == 1 else None
+            if row.name == "matmul" and user is not None and user.name in ("add", "sub") and i not in tape.outputs:
+                names[i] = text
+            else:
+                lines.append(f"  {self._said(i, names)} = {text}")
+            if len(lines) > LINES:
+                lines[LINES:] = ["  … and more"]
+                break
+        lines += [f"  return {_listed([names[i] for i in tape.outputs])}"]
+        ahead = [f"  parameters {head[1]}"] * bool(head[1]) + [f"  constants {_listed(arrays)}"] * bool(arrays)
+        return "\n".join([f"{tape.name}({head[0]}): {len(self):,} instructions", *ahead, *lines])
 
     __repr__ = __str__
 
@@ -286,6 +301,20 @@ class Program:
             if isinstance(values[i], Node) and not values[i]._name:
                 values[i]._name = name
         return [values[i] for i in self.tape.outputs]
+
+    def root(self) -> Node:
+        """One node above the whole graph: the result, or what holds all of them.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> mg.trace(lambda x: (x * x, x + 1.0), 3.0).root().op
+        'results'
+        """
+        nodes = self.graph()
+        if len(nodes) == 1 and isinstance(nodes[0], Node):
+            return nodes[0]
+        return results(*nodes)
 
     def _one_number(self, what: str) -> None:
         kinds = [self.tape.types[i] for i in self.tape.outputs]

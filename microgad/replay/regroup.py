@@ -22,7 +22,7 @@ from microgad.primitive import Primitive, tracing
 from microgad.primitives import add, equal, maximum, minimum, mul, neg, pow, sub
 from microgad.tape import Input, Tape
 from microgad.recording import recording
-from microgad.structural import broadcast_to, concatenate, index, item, matmul, reshape, stack, total
+from microgad.structural import broadcast_to, concatenate, index, item, matmul, reshape, stack, total, transpose
 from microgad.tensor import Tensor, leaf
 from microgad.value import Value
 
@@ -31,7 +31,7 @@ from .rows import nested, view
 Ids = np.ndarray[Any, Any]  # values of the program, as integers
 
 COMMUTATIVE = {add, mul, maximum, minimum, equal}
-FEW = 4  # terms of one class that are added one by one, for a reduction of so few is slower
+FEW = 2  # terms of one class that are added one by one, for a reduction of so few is slower
 
 
 @contextmanager
@@ -669,11 +669,31 @@ def _viewed(node: Any, places: Ids) -> Any:
     if (regular == places).all():
         if places.size == size and (places.reshape(-1) == np.arange(size)).all():
             return node if node.shape == to else reshape.given(to=to)(node)
+        if node.ndim == 2 and (cut := _cut(node, start, steps, to)) is not None:
+            return cut
         found = nested(steps, to)
         if found is not None and (found[0] or places.size == 1):
             return view.given(offset=start, strides=steps, to=to, size=size)(node)
     flat = node if node.ndim == 1 else reshape.given(to=(size,))(node)
     return index.given(key=(places,))(flat)
+
+
+def _cut(node: Any, start: int, steps: tuple[int, ...], to: tuple[int, ...]) -> Any:
+    """A block of a matrix, one of its rows or columns, or such a block transposed; None if it is none of these."""
+    n, m = node.shape
+    i, j = divmod(start, m)
+    if len(to) == 1 and steps == (1,) and j + to[0] <= m:
+        return index.given(key=(i,) if to[0] == m else (i, slice(j, j + to[0])))(node)
+    if len(to) == 1 and steps == (m,):
+        return index.given(key=(slice(None) if to[0] == n else slice(i, i + to[0]), j))(node)
+    if len(to) != 2 or 1 in to or steps not in ((m, 1), (1, m)):
+        return None
+    rows, columns = to if steps == (m, 1) else to[::-1]
+    if j + columns > m:
+        return None
+    key = [slice(None) if size == whole else slice(k, k + size) for k, size, whole in ((i, rows, n), (j, columns, m))]
+    block = node if key == [slice(None)] * 2 else index.given(key=tuple(key))(node)
+    return block if steps == (m, 1) else transpose.given(axes=(1, 0))(block)
 
 
 def _added(parts: Sequence[tuple[int, Any]]) -> Any:

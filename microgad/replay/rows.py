@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from microgad.primitive import Primitive
-from microgad.structural import dtype, shape
+from microgad.structural import Each, dtype, index, reshape, scatter, shape
 
 
 def window(x: Any, offset: int, strides: Sequence[int], to: tuple[int, ...], size: int = 0) -> Any:
@@ -116,4 +116,31 @@ view: Primitive = Primitive(
 place: Primitive = Primitive(
     "place", _placed, _placed, vjp=(_again,), jvp=(lambda t, y, x, **params: place.given(**params)(t),),
     flow=("G of its places",), label="place", text="place({})", latex=r"\operatorname{{place}}\left({}\right)",
+)  # fmt: skip
+
+
+def _side_by_side(*xs: Any) -> Any:
+    return np.concatenate([np.reshape(x, -1) for x in xs])
+
+
+def _place_of(i: int, xs: Sequence[Any]) -> tuple[int, int]:
+    start = sum(math.prod(shape(x)) for x in xs[:i])
+    return start, start + math.prod(shape(xs[i]))
+
+
+def _its_part(i: int, g: Any, y: Any, *xs: Any) -> Any:
+    start, stop = _place_of(i, xs)
+    return reshape.given(to=shape(xs[i]))(index.given(key=(slice(start, stop),))(g))
+
+
+def _its_way(i: int, t: Any, y: Any, *xs: Any) -> Any:
+    start, stop = _place_of(i, xs)
+    flat = reshape.given(to=(stop - start,))(t)
+    return scatter.given(key=(slice(start, stop),), to=(_place_of(len(xs) - 1, xs)[1],))(flat)
+
+
+# Several results, of any shape, as one flat array: to see a program with all of them in one graph.
+results: Primitive = Primitive(
+    "results", _side_by_side, _side_by_side, vjp=Each([_its_part]), jvp=Each([_its_way]),
+    flow=("its part of G",), label="results", text="results({})", latex=r"\left({}\right)",
 )  # fmt: skip
