@@ -301,24 +301,25 @@ class Arithmetic(Node, rank=-1):
         return show[-1](self)
 
 
-_LOCK, _UNDER_WAY = Lock(), [0]
+_LOCK, _UNDER_WAY = Lock(), list[dict[str, Any]]()
 
 
 @contextmanager
-def by_table() -> Iterator[None]:
-    """While somebody has to see every node that is born, nothing is spelled out."""
+def by_table(methods: dict[str, Any] = Arithmetic.by_row) -> Iterator[None]:
+    """While somebody has to see every node that is born, nothing is spelled out, or other `methods` see to it."""
 
-    def install(methods: dict[str, Any]) -> None:
-        for name, method in methods.items():
+    def install() -> None:
+        every = Arithmetic.by_row in _UNDER_WAY
+        chosen = Arithmetic.by_row if every else _UNDER_WAY[-1] if _UNDER_WAY else Arithmetic.spelled_out
+        for name, method in chosen.items():
             setattr(Arithmetic, name, method)
 
     with _LOCK:
-        _UNDER_WAY[0] += 1
-        install(Arithmetic.by_row)
+        _UNDER_WAY.append(methods)
+        install()
     try:
         yield
     finally:
         with _LOCK:
-            _UNDER_WAY[0] -= 1
-            if not _UNDER_WAY[0]:
-                install(Arithmetic.spelled_out)
+            _UNDER_WAY.remove(methods)
+            install()

@@ -123,37 +123,45 @@ class Tape:
                     b.mark = live
         kept.reverse()
         outside: list[Any] = []
-        n = len(given)
+        known = len(given)
         for node in kept:
             a, b = node.a, node.b
             for x in a if type(a) is tuple else (a, b):
                 if type(x) is not float and x.mark is not live and type(x.mark) is not int:
-                    x.mark = n + len(outside)
+                    x.mark = known + len(outside)
                     outside.append(x)
         for x in results:
             if x.mark is not live and type(x.mark) is not int:
-                x.mark = n + len(outside)
+                x.mark = known + len(outside)
                 outside.append(x)
         found = cls(name, [*(one for _, one in given), *map(_closed_over, outside)])
-        rows, operands, types, number_of = found.rows, found.operands, found.types, found.constant
+        rows, operands, types, constant = found.rows, found.operands, found.types, found.constant
+        add_row, add_operands, add_type, number, empty = rows.append, operands.append, types.append, float, EMPTY
+        i = len(rows)
         for node in kept:
-            row, a, b = node.prim, node.a, node.b
+            row, a, b, data = node.prim, node.a, node.b, node._value
             if row is None:
-                node.mark = number_of(node._value, not getattr(node, "plain", False))
+                node.mark = constant(data, not getattr(node, "plain", False))
+                i = len(rows)
                 continue
-            if type(a) is tuple:
-                made = tuple([number_of(x) if type(x) is float else x.mark for x in a])
-            elif b is EMPTY:
-                made = (a.mark,)
+            if b is empty:
+                made = tuple([constant(x) if type(x) is number else x.mark for x in a]) if type(a) is tuple else (a.mark,)
+                i = len(rows)
+            elif type(b) is number:
+                made = (a.mark, constant(b))
+                i = len(rows)
+            elif type(a) is number:
+                made = (constant(a), b.mark)
+                i = len(rows)
             else:
-                made = (number_of(a) if type(a) is float else a.mark, number_of(b) if type(b) is float else b.mark)
-            data = node._value
-            node.mark = len(rows)
-            rows.append(row)
-            operands.append(made)
-            types.append(None if type(data) is float else (data.shape, data.dtype))
+                made = (a.mark, b.mark)
+            add_row(row)
+            add_operands(made)
+            add_type(None if type(data) is number else (data.shape, data.dtype))
+            node.mark = i
             if node._name:
-                found.names[node.mark] = node._name
+                found.names[i] = node._name
+            i += 1
         found.outputs = [x.mark for x in results]
         for x in outside:
             x.mark = OUTSIDE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -60,6 +61,7 @@ class Parameter(metaclass=_IsParameter):
 
 _Place = tuple[str, Any, list[tuple[str, Any]]]  # a dotted path, the module there, and its own parameters by name
 PLAIN = (float, int, str, bool, type(None))  # of which an attribute may hold very many
+changes = [0]  # how often an attribute of any module was set
 
 
 class Loaded(NamedTuple):
@@ -135,6 +137,7 @@ class Module(metaclass=_Named):
                 f"{name} of {self._said} is a parameter, and {shown(x)} is none: set its numbers by .data, or give "
                 "nn.Parameter(...)"
             )
+        changes[0] += 1
         super().__setattr__(name, x)
 
     @property
@@ -682,6 +685,41 @@ def _visit(path: str, module: Any, found: list[_Place], barred: set[int], every:
             _visit(_joined(path, name), x, found, barred, every)
     if every:
         barred.discard(id(module))
+
+
+class Contents:
+    """What a module holds, to be compared with what it holds later: quicker than to look through all of it again.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> model = mg.nn.scalar.Neuron(2)
+    >>> known = Contents(model)
+    >>> known.same()
+    True
+    >>> model.w.append(mg.Value(1.0))
+    >>> known.same()
+    False
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.changes = changes[0]
+        self.lists: list[tuple[Any, tuple[Any, ...]]] = []
+        waiting = [x for one in module.modules() for x in vars(one).values()]
+        seen = set[int]()
+        for x in waiting:  # which grows
+            if isinstance(x, (list, tuple, dict)) and id(x) not in seen:
+                seen.add(id(x))
+                inside = tuple(x.values() if isinstance(x, dict) else x)
+                self.lists.append((x, inside))
+                waiting += [y for y in inside if isinstance(y, (list, tuple, dict))]
+
+    def same(self) -> bool:
+        """Whether no attribute was set since, and every list holds what it held."""
+        return self.changes == changes[0] and all(
+            len(x) == len(inside) and all(map(operator.is_, x.values() if type(x) is dict else x, inside))
+            for x, inside in self.lists
+        )
 
 
 def _apply(module: Any, fn: Callable[[Any], Any], met: set[int]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -46,6 +47,7 @@ class Flat:
         ends = np.cumsum([0, *(math.prod(shape) for shape in self.shapes)]).tolist()
         self.slices = [slice(a, b) for a, b in pairwise(ends)]
         self.x = np.empty(ends[-1], np.float64 if self.scalars else params[0]._value.dtype)
+        self.pack: Any = struct.Struct(f"{len(params)}d").pack_into  # half the time of an assignment of a list
         self.g = np.empty_like(self.x)
         self.views = self._parts()
         self.state: dict[str, Array] = {}
@@ -55,8 +57,12 @@ class Flat:
     def _parts(self) -> list[Any]:
         return [self.x[s].reshape(shape) for s, shape in zip(self.slices, self.shapes, strict=True)]
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: x for name, x in vars(self).items() if name != "pack"}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        self.pack = struct.Struct(f"{len(self.params)}d").pack_into
         self.views = self._parts()  # in a copy they are arrays of their own
 
     def remembered(self, name: str, fresh: float = 0.0) -> Array:
@@ -68,7 +74,7 @@ class Flat:
     def read(self) -> None:
         """Bring in the parameters as they are now."""
         if self.scalars:
-            self.x[:] = [p._value for p in self.params]
+            self.pack(self.x, 0, *[p._value for p in self.params])
             return
         for p, view in zip(self.params, self.views, strict=True):
             if p._value is not view:  # at first, and where somebody has set the data anew
@@ -83,6 +89,11 @@ class Flat:
 
     def gradients(self) -> list[bool] | None:
         """Bring in the gradients: which parameters have one, or None for all of them."""
+        if self.scalars:
+            try:
+                return self.pack(self.g, 0, *[p.grad for p in self.params])
+            except struct.error:  # one has none, or one that was set by hand
+                pass
         found = [p.grad if p.needs else None for p in self.params]  # of a frozen one it would be an old one
         present = [g is not None for g in found]
         try:

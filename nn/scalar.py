@@ -10,6 +10,7 @@ import copy
 from collections.abc import Mapping, Sequence, Set
 from itertools import pairwise
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from .activations import Activation, Identity, PReLU, ReLU, Softmax, activation_
 from .choices import whole
 from .layers import MLP as TensorMLP  # noqa: N811
 from .layers import Linear, Sequential, widths_of
+from .module import Contents
 
 
 class Module(base.Module):
@@ -39,12 +41,25 @@ class Module(base.Module):
     """
 
     def parameters(self, recurse: bool = True) -> list[Any]:  # noqa: D102
-        return list(super().parameters(recurse))
+        known = _KNOWN.get(self) if recurse else None
+        if known is None or not known[0].same():
+            found = list(super().parameters(recurse))
+            known = Contents(self), found
+            if recurse and all(type(p._value) is float for p in found):  # which always need a gradient
+                _KNOWN[self] = known
+        return list(known[1])
 
     def zero_grad(self, set_to_none: bool = False) -> None:  # noqa: D102
         base.refuse_zero_grad()
         for p in self.parameters():
-            base.zero_grad(p, set_to_none)
+            if type(p._value) is float:
+                p.grad = None if set_to_none else 0.0
+            else:
+                base.zero_grad(p, set_to_none)
+
+
+# By module what it held, and its parameters: a training loop asks for them twice in each step.
+_KNOWN: WeakKeyDictionary[Any, tuple[Contents, list[Any]]] = WeakKeyDictionary()
 
 
 class _Features(list[Any]):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial, update_wrapper
 from threading import get_ident
 from time import perf_counter
@@ -245,6 +247,25 @@ class Entry:
                 operands[what] if how == "argument" else what for how, what in self.readers]  # fmt: skip
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the cyclic garbage collector, which would look through every node of a trace again and again.
+
+    Examples
+    --------
+    >>> with uncollected():
+    ...     gc.isenabled()
+    False
+    """
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
 class Jitted:
     """A function under `jit`; see there."""
 
@@ -271,8 +292,10 @@ class Jitted:
             self.reasons.append(why)
             entry = None
         if entry is None:
-            started = perf_counter()
-            entry = self.entries[key] = Entry(Traced(self.f, args, kwargs, self.name, self.static, self.reads), leaves, started)
+            with uncollected():
+                started = perf_counter()
+                traced = Traced(self.f, args, kwargs, self.name, self.static, self.reads)
+                entry = self.entries[key] = Entry(traced, leaves, started)
         try:
             return entry(leaves)
         except (ArithmeticError, ValueError):

@@ -353,23 +353,25 @@ class Part:
         if frame is None or frame.owners is None or not call.needs:
             return False
         seed = np.zeros(kernel.size, kernel.dtype)
-        seed[self.start : self.stop] = np.reshape(gradient, -1)
+        seed[self.start : self.stop] = gradient if self.to is None else np.reshape(gradient, -1)
+        cotangents = [gradient if part is self else part.taken(seed) for part in kernel.parts]
         try:
-            slopes = frame.backward(*[part.taken(seed) for part in kernel.parts])
+            slopes = frame.backward(*cotangents)
         except (ArithmeticError, ValueError):
             return False
-        found = [(frame.owners[k], slope) for k, slope in zip(frame.variant.listed, slopes, strict=True)]
-        found = [(x, slope if type(x) is list or type(slope) is float else x.collect(np.array(slope))) for x, slope in found]
         node.grad, call.grad = gradient, seed
-        for owner, slope in found:
+        for k, slope in zip(frame.variant.listed, slopes, strict=True):
+            owner = frame.owners[k]
             if type(owner) is list:
-                for leaf, g in zip(owner, slope.tolist(), strict=True):
-                    held = leaf.grad
-                    leaf.grad = g if held is None else held + g
+                for leaf, g in zip(owner, slope.tolist()):  # noqa: B905, which costs a tenth
+                    if leaf.grad is None:
+                        leaf.grad = g
+                    else:
+                        leaf.grad += g
             elif type(slope) is float:
                 owner.grad = slope if owner.grad is None else owner.grad + slope
             elif owner.needs:
-                owner.grad = slope
+                owner.grad = owner.collect(np.array(slope))
         return True
 
 
