@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from .errors import ShapeError, spell
 from .node import Node
 from .order import topological_order
+from .primitive import tracing
 from .structural import OPEN, shape
 from .value import Value
 
@@ -26,7 +28,8 @@ def adjoints(root: Node) -> dict[Node, Any]:
     6.0
     """
     order = topological_order(one_number(root, "adjoints"))
-    found = pull(order, trace=any(node.prim is OPEN for node in order))  # inside a derivative, as nodes
+    # Inside a derivative, or while a function is traced, as nodes.
+    found = pull(order, trace=get_ident() in tracing or any(node.prim is OPEN for node in order))
     for x in found.values():
         if isinstance(x, np.ndarray):  # several nodes may have the same
             x.flags.writeable = False

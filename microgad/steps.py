@@ -6,16 +6,18 @@ import math
 import re
 from collections.abc import Iterator
 from functools import cached_property
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .agreement import outdated
 from .autodiff import one_number
-from .errors import GraphSizeError, InputError, no_gradient, shown, spell
+from .errors import GraphSizeError, InputError, no_gradient, shown, spell, untraceable
 from .naming import DIGITS, FEW, all_names, literal, number
 from .node import Node
 from .order import topological_order
+from .primitive import tracing
 from .structural import count, matmul, shape
 from .symbolic import ATOM, Expr, as_written, datum, enclosed, partial, products, symbol
 
@@ -28,6 +30,8 @@ class View:
     def __init__(self, f: Any, what: str, limit: int | None = LIMIT) -> None:
         if not isinstance(f, Node):
             raise InputError(f"{what} are those of a Value, not of {shown(f)}")
+        if tracing and get_ident() in tracing:
+            raise untraceable(f"{what} are asked for", "their numbers would be those of this one call; ask outside")
         self.order = topological_order(f)
         if limit is not None and len(self.order) > limit:
             raise GraphSizeError(

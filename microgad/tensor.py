@@ -25,7 +25,7 @@ from .errors import (
     shown,
     spell,
 )
-from .node import Node
+from .node import Node, hooks
 from .operators import Arithmetic
 from .order import EMPTY
 from .primitive import Primitive, silent, watchers
@@ -854,7 +854,9 @@ class Tensor(Arithmetic, rank=1):
             seed = self.seed()
         else:
             seed = self.as_gradient(gradient)
-        self.flow_back(seed)
+        short = self.prim is not None and self.prim.call and not (watchers or hooks) and self.prim.call.back(self, seed)
+        if not short:
+            self.flow_back(seed)
 
     def as_gradient(self, x: Any) -> Any:  # noqa: D102
         found = array_of(f"a gradient of {spell(self)}", x._value if isinstance(x, Node) else x, self._value.dtype)

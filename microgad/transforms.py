@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from operator import index
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,13 @@ from .errors import GraphCutError, InputError, ShapeError, shown
 from .forward_mode import push
 from .node import Node
 from .order import EMPTY, dependents, order_of_all
+from .primitive import tracing
 from .primitives import identity
 from .recording import recording, silenced
 from .structural import OPEN, cast, dtype, item, reshape, shape
 from .structural import index as index_of
 from .tensor import Tensor
+from .tracers import number_of
 from .trees import ONE, Structure, same_structure, tree_flatten, tree_leaves, tree_map, tree_unflatten, trees_of
 from .value import Value
 
@@ -107,9 +110,10 @@ class Run:
         # The variable of an outer derivative stands open below what that has to differentiate.
         outer = any(node.prim is OPEN and node not in self.among for node in self.order)
         given = [x for x in self.given if isinstance(x, Node)]
-        self.nodes = outer or bool(given)  # whether nodes come out,
-        self.trace = self.nodes and not self.silenced  # with a graph below them
-        # While a function is traced, nodes stand for plain numbers, too, and among these others are left plain.
+        inside = _inside()
+        self.nodes = outer or inside or bool(given)  # whether nodes come out,
+        self.trace = self.nodes and (inside or not self.silenced)  # with a graph below them
+        # While a function is traced, nodes stand for what are plain numbers elsewhere.
         self.wraps = outer or any(not getattr(x, "plain", False) for x in given)
 
     def _close(self) -> None:
@@ -140,7 +144,7 @@ class Run:
             raise InputError(f"{what} takes a tuple of one tangent for each argument, not {shown(tangents)}")
         names = [f"{what}: tangent {i}" for i in range(len(primals))]
         given, nodes = _like(self.structures, self.variables, tangents, names)
-        trace = (self.nodes or nodes) and not silenced()
+        trace = (self.nodes or nodes) and (_inside() or not silenced())
         return self.pushed(dict(zip(self.variables, given, strict=True)), trace), nodes
 
     def derivatives(self, parts: Sequence[Any], node: bool = False) -> list[Any]:
@@ -150,7 +154,7 @@ class Run:
     def value(self, node: Node) -> Any:
         """A result as the caller sees it."""
         if self.trace:
-            return _own(node, True)
+            return _own(node, self.wraps)
         return self.plain(_full(node._value, node))
 
     def plain(self, x: Any, node: bool = False) -> Any:
@@ -166,6 +170,11 @@ class Run:
         if not any(isinstance(x, Node) and x in self.among for x in tree_leaves(self.besides)):
             return self.besides
         return tree_map(lambda x: self.value(x) if isinstance(x, Node) and x in self.among else x, self.besides)
+
+
+def _inside() -> bool:
+    """Whether a function is being traced here, in which every number has to come from a node."""
+    return bool(tracing) and get_ident() in tracing
 
 
 def _variable(x: Any) -> Any:
@@ -227,7 +236,7 @@ def _full(x: Any, like: Any) -> Any:
 def _own(x: Any, node: bool) -> Any:
     """A number, array or node for the caller: no leaf of another, whose data could be set."""
     if isinstance(x, Node):
-        return identity(x) if x.prim is None else x
+        return number_of(x) if not node else identity(x) if x.prim is None else x
     return x if not node else Value(x) if type(x) is float else Tensor(x)
 
 
@@ -384,7 +393,7 @@ def _like(
                     f"{shape(like)}"
                 )
             nodes = nodes or isinstance(given, Node)
-            found.append(_full(getattr(given, "_value", given) if silenced() else given, like))
+            found.append(_full(getattr(given, "_value", given) if silenced() and not _inside() else given, like))
     return found, nodes
 
 
@@ -432,7 +441,7 @@ def vjp(f: Callable[..., Any], *primals: Any, has_aux: bool = False) -> Any:
         seeds: dict[Node, Any] = {}
         for node, x in zip(run.results, given, strict=True):
             seeds[node] = seeds[node] + x if node in seeds else x
-        trace = (run.nodes or nodes) and not silenced()
+        trace = (run.nodes or nodes) and (_inside() or not silenced())
         return tuple(run.derivatives(run.pulled(seeds, trace), nodes))
 
     return (run.out(), pullback, run.aux()) if has_aux else (run.out(), pullback)

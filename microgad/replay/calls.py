@@ -16,13 +16,14 @@ import numpy as np
 from microgad.errors import InputError, shown
 from microgad.naming import Text
 from microgad.node import Node
-from microgad.primitive import ranks, tracing, watchers
+from microgad.primitive import ranks, silent, tracing, watchers
 from microgad.tape import Input, Tape
+from microgad.primitives import identity
 from microgad.recording import silenced
 from microgad.tensor import USED, Tensor, leaf
 from microgad.tracers import PLAIN, tracer
 from microgad.tracing import Reads, traced, undrawn
-from microgad.trees import ONE, Structure, tree_flatten, tree_unflatten
+from microgad.trees import LEAF, ONE, Structure, tree_flatten, tree_unflatten
 from microgad.value import Value
 
 from .kernel import Kernel
@@ -85,6 +86,10 @@ class Traced:
         inputs = [Input(str(node._name or ""), None if type(node._value) is float else (node._value.shape, node._value.dtype),
                         type(node) in PLAIN, None, node._value) for node in given]  # fmt: skip
         self.tape: Tape = Tape.of_graph(name, list(zip(given, inputs, strict=True)), trace.nodes, nodes)
+        # A node of a derivative is none any more where its argument was a number: only then is it worth a look at all.
+        again = any(row is identity for row in self.tape.rows)
+        plain = self.tape.plain() if again else []
+        self.plain = [plain[i] if again else type(x) in PLAIN for x, i in zip(nodes, self.tape.outputs, strict=True)]
         outputs = iter(range(len(nodes)))
         self.results: list[Any] = [next(outputs) if isinstance(x, Node) else Static(x) for x in found]
         trace.close()
@@ -150,13 +155,13 @@ class Entry:
     def __init__(self, traced: Traced, leaves: Sequence[Any], started: float) -> None:
         self.traced, tape, n = traced, traced.tape, len(leaves)
         self.nodes = tuple([x.node for x in tape.inputs[n:]])
-        plain = tape.plain()
-        self.kernel = Kernel(tape, [k for k, i in enumerate(tape.outputs) if not plain[i]])
+        self.kernel = Kernel(tape, [k for k, plain in enumerate(traced.plain) if not plain])
         self.readers = [self._reader(source, n) for source in self.kernel.sources]
         self.tensors = [x for x in self.nodes if isinstance(x, Tensor)]
         self.leaves_only = all(x.prim is None for x in self.nodes)
         self.answers = [self._answer(x, n) for x in traced.results]
         self.variants: dict[Any, Any] = {}
+        self.packed = _packer(traced.structure)
         self.seconds = perf_counter() - started
         self.calls = self.eager = 0
 
@@ -200,22 +205,19 @@ class Entry:
         return None if name is None else f"{name} is another one"
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
-        kernel = self.kernel
+        kernel, answers = self.kernel, self.answers
         data = [x._value if type(x) in ranks else x if type(x) is np.ndarray else float(x) for x in leaves]
-        recording = bool(kernel.of) and not silenced()
         flags = None
-        if recording:
-            flags = tuple([bool(x.needs) for x in (*leaves, *self.tensors) if type(x) in ranks])
-        variant = self.variants.get(flags)
+        if kernel.of and not (silent and silenced()):
+            flags = [x.needs for x in self.tensors]
+            flags += [x.needs for x in leaves if type(x) in ranks]
+        variant = self.variants.get(tuple(flags)) if flags else self.variants.get(flags is None)
         if variant is None:
-            inputs = (*leaves, *self.nodes)
-            variant = self.variants[flags] = kernel.variant(
-                [i for i, x in enumerate(inputs) if recording and type(x) in ranks and x.needs]
-            )
+            variant = self._variant(leaves, flags)
         frame = variant.frame()
         outputs = frame.forward(*self.given(data))
         nodes: list[Any] = []
-        if recording:
+        if flags is not None:
             operands = self.nodes
             if leaves:
                 operands = (*[self._operand(x, d) for x, d in zip(leaves, data, strict=True)], *operands)
@@ -223,20 +225,28 @@ class Entry:
                 frame.owners = self._owners(operands)
             nodes = kernel.nodes(operands, outputs, frame, bool(variant.listed))
             for x in self.tensors:
-                x.mark = USED if x.mark is None else x.mark
+                if x.mark is None:
+                    x.mark = USED
         elif kernel.of:
             nodes = kernel.leaves(outputs)
+        self.calls += 1
         found = []
-        for how, what in self.answers:
+        for how, what in answers:
             if how == "node":
                 found.append(nodes[what])
             elif how == "plain":
                 x = outputs[what]
-                found.append(x if type(x) is float else np.array(x) if variant.shared[what] else x)
+                found.append(np.array(x) if variant.shared[what] and type(x) is not float else x)
             else:
                 found.append(leaves[what] if how == "argument" else what)
-        self.calls += 1
-        return found[0] if self.traced.structure is ONE else tree_unflatten(self.traced.structure, found)
+        return self.packed(found)
+
+    def _variant(self, leaves: Sequence[Any], flags: list[Any] | None) -> Any:
+        """The form of the kernel for these needs of gradients."""
+        inputs = (*leaves, *self.nodes)
+        wanted = [i for i, x in enumerate(inputs) if flags is not None and type(x) in ranks and x.needs]
+        found = self.variants[tuple(flags) if flags else flags is None] = self.kernel.variant(wanted)
+        return found
 
     def _operand(self, x: Any, data: Any) -> Any:
         """An argument as an operand of the node of a call."""
@@ -264,6 +274,15 @@ def uncollected() -> Iterator[None]:
     finally:
         if before:
             gc.enable()
+
+
+def _packer(structure: Structure) -> Callable[[list[Any]], Any]:
+    """What puts the leaves of a result together: quicker than `tree_unflatten` where there is little to do."""
+    if structure is ONE or structure == ONE:
+        return lambda found: found[0]
+    if all(node == LEAF for node in structure.nodes[1:]) and structure.nodes[0][0] in (tuple, list):
+        return structure.nodes[0][0]
+    return partial(tree_unflatten, structure)
 
 
 class Jitted:

@@ -42,9 +42,12 @@ class Variant:
         if by:
             arrays, self.listed = derive.with_gradient(arrays, by, kernel.of)
         pools = [k for k, source in enumerate(kernel.sources) if isinstance(source, list)]
-        self.lowered = Lowered(optimised(arrays), len(kernel.sources), results, pools, kernel.strict)
+        kept = [k for k in range(results)] + [
+            results + k for k, i in enumerate(self.listed) if not isinstance(kernel.sources[i], list)
+        ]
+        self.lowered = Lowered(optimised(arrays), len(kernel.sources), results, pools, kernel.strict, kept)
         self.make = compiled(self.lowered)
-        self.shared = self.lowered.shared[:results]
+        self.shared, self.shared_slopes = self.lowered.shared[:results], self.lowered.shared[results:]
         self.pool: list[Passes] = []
 
     def frame(self) -> Frame:
@@ -171,20 +174,24 @@ class Kernel:
         outputs, frame = self.run([x if type(x) is float else x._value for x in operands], wanted)
         return self.nodes(tuple(operands), outputs, frame, bool(wanted))
 
-    def flat(self, outputs: Sequence[Any]) -> Any:
-        """The results in one array."""
+    def flat(self, outputs: Sequence[Any], shared: bool = True) -> Any:
+        """The results in one array; a single one that is not `shared` with others is that array itself."""
+        if len(self.of) == 1 and self.parts[0].to and not shared:
+            return outputs[self.of[0]].reshape(-1)
         out = np.empty(self.size, self.dtype)
         for k, part in zip(self.of, self.parts, strict=True):
-            if part.to is None:
+            if part.size == 1:
                 out[part.start] = outputs[k]
             else:
-                out[part.start : part.stop] = np.reshape(outputs[k], -1)
+                out[part.start : part.stop] = outputs[k].reshape(-1)
         return out
 
     def nodes(self, operands: tuple[Any, ...], outputs: Sequence[Any], frame: Any, needs: bool) -> list[Any]:
         """The results of a call, as nodes above that of the call."""
         call: Any = object.__new__(Call)
-        call._value, call.prim, call.a, call.b, call.frame = self.flat(outputs), self.row, operands, EMPTY, frame
+        shared = frame.variant.shared[self.of[0]]
+        call._value, call.prim, call.a, call.b = self.flat(outputs, shared), self.row, operands, EMPTY
+        call.frame = frame
         call.grad = call.mark = call._name = None
         call.needs = needs
         return [part.of(call) for part in self.parts]
@@ -223,12 +230,13 @@ class Kernel:
             if not {self.where[i] for i in wanted} <= set(frame.variant.by):
                 raise ArithmeticError
         found: dict[int, Any] = {}
-        for k, slope in zip(frame.variant.listed, frame.backward(*cotangents), strict=True):
+        variant = frame.variant
+        for k, slope, shared in zip(variant.listed, frame.backward(*cotangents), variant.shared_slopes, strict=True):
             source = self.sources[k]
             if isinstance(source, list):
                 found |= zip(source, slope.tolist(), strict=True)
             else:
-                found[source] = slope if type(slope) is float else np.array(slope)
+                found[source] = np.array(slope) if shared else slope
         return found
 
     def _traced(self, operands: Any, wanted: Sequence[int], cotangents: Sequence[Any]) -> dict[int, Any]:
@@ -308,7 +316,8 @@ class Part:
             out._value = float(call._value[self.start])
         else:
             out = object.__new__(Tensor)
-            out._value = call._value[self.start : self.stop].reshape(self.to).astype(self.dtype, copy=False)
+            data = call._value[self.start : self.stop].reshape(self.to)
+            out._value = data if data.dtype is self.dtype else data.astype(self.dtype, copy=False)
             out.needs = call.needs
         out.prim, out.a, out.b = self.row, call, EMPTY
         out.grad = out.mark = out._name = None
@@ -360,8 +369,10 @@ class Part:
         except (ArithmeticError, ValueError):
             return False
         node.grad, call.grad = gradient, seed
-        for k, slope in zip(frame.variant.listed, slopes, strict=True):
-            owner = frame.owners[k]
+        variant, slopes = frame.variant, list(slopes)
+        for n, (k, shared) in enumerate(zip(variant.listed, variant.shared_slopes, strict=True)):
+            owner, slope = frame.owners[k], slopes[n]
+            slopes[n] = None  # so that nobody else has it
             if type(owner) is list:
                 for leaf, g in zip(owner, slope.tolist()):  # noqa: B905, which costs a tenth
                     if leaf.grad is None:
@@ -371,7 +382,8 @@ class Part:
             elif type(slope) is float:
                 owner.grad = slope if owner.grad is None else owner.grad + slope
             elif owner.needs:
-                owner.grad = owner.collect(np.array(slope))
+                slope = np.array(slope) if shared else slope
+                owner.grad = slope if owner.grad is None else owner.collect(slope)
         return True
 
 

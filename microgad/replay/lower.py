@@ -50,6 +50,19 @@ def _finite(x: Any) -> None:
 class Lowered:
     """A program as source code.
 
+    Parameters
+    ----------
+    tape : Tape
+        The program.
+    inputs, results : int
+        How many inputs the forward pass has, and how many of the outputs; the others belong to the reverse pass.
+    pools : sequence of int
+        The inputs that are given as lists of floats.
+    strict : bool
+        Whether a number outside of the domain of a row is an error.
+    kept : sequence of int
+        The outputs that are given away: arrays of their own.
+
     Attributes
     ----------
     source : str
@@ -59,9 +72,11 @@ class Lowered:
     """
 
     def __init__(
-        self, tape: Tape, inputs: int, results: int, pools: Sequence[int] = (), strict: bool = False
-    ) -> None:
+        self, tape: Tape, inputs: int, results: int, pools: Sequence[int] = (), strict: bool = False,
+        kept: Sequence[int] = (),
+    ) -> None:  # fmt: skip
         self.tape, self.inputs, self.results, self.strict = tape, inputs, results, strict
+        self.own = {tape.outputs[k] for k in kept if tape.rows[tape.outputs[k]] is not None}
         self.pools = set(pools)
         self.space: dict[str, Any] = {f"math_{name}": getattr(math, name) for name in _FUNCTIONS}
         self.space |= {"finite": _finite, "inf": math.inf, "nan": math.nan, "errstate": np.errstate, "np": np}
@@ -230,8 +245,12 @@ class Lowered:
         any more, or one that is free."""  # fmt: skip
         kind = self.tape.types[i]
         assert kind is not None
-        self.fixed.add(i)
         self.flat.add(i)
+        if i in self.own and i not in self.target:
+            self.name[i] = f"v{i}"
+            self.line(f"v{i} = np.empty({kind[0]}, {kind[1].name!r})")
+            return self.name[i]
+        self.fixed.add(i)
         if i in self.target:
             return self.aimed(i)
         kind = (kind[0], np.dtype(bool)) if i in self.masks else kind
@@ -496,6 +515,21 @@ class Lowered:
         self.line(f"{multiply}({name}, {name}, {out})")
         if exponent == 3:
             self.line(f"{multiply}({out}, {name}, {out})")
+
+    def _do_linear(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
+        x, weight, bias = given
+        types = [self.tape.types[k] for k in given]
+        if len(self.shape(x)) != 2 or any(t is None or t[1] != kind[1] or 0 in t[0] for t in types):
+            self._call(i, row, given)
+            return
+        out = self.place(i)
+        self.line(f"np.matmul({self.use(x)}, {self.use(weight)}.T, {out})")
+        self.line(f"{self.bound(np.add, 'add')}({out}, {self.use(bias)}, {out})")
+
+    def _do_max(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
+        p = row.params
+        reduce = self.bound(np.maximum.reduce, "largest")
+        self.line(f"{reduce}({self.use(given[0])}, {p['axis']}, None, {self.place(i)}, {p['keepdims']})")
 
     def _do_matmul(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
         a, b = map(self.use, given)

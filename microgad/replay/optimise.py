@@ -13,7 +13,7 @@ import numpy as np
 
 from microgad.errors import MicrogadError
 from microgad.primitive import Primitive
-from microgad.primitives import add, equal, greater, identity, maximum, minimum, mul, neg, relu
+from microgad.primitives import add, div, equal, exp, identity, log, maximum, minimum, mul, neg, relu, sub
 from microgad.tape import Tape, Type
 from microgad.structural import (
     Each,
@@ -22,7 +22,10 @@ from microgad.structural import (
     concatenate,
     index,
     item,
+    largest,
+    log_softmax,
     matmul,
+    nll,
     reshape,
     scatter,
     sum_to,
@@ -366,6 +369,41 @@ def _sum(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) 
     return None
 
 
+# ---- probabilities: what softmax and the cross-entropy have in common
+
+
+def _exponentials(b: Builder, z: int, axis: Any, kind: Type) -> tuple[int, int, int]:
+    """Logits less the largest, the exponentials of that, and the sums of these."""
+    axes = tuple(range(len(kind[0]))) if axis is None else tuple(axis)
+    one: Type = tuple(1 if k in axes else n for k, n in enumerate(kind[0])), kind[1]
+    top = b.emit(largest.given(axis=axes, keepdims=True), (z,), one)
+    less = b.emit(sub, (z, top), kind)
+    small = b.emit(exp, (less,), kind)
+    return less, small, b.emit(total.given(axis=axes, keepdims=True), (small,), one)
+
+
+def _softmax(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    if kind is None or 0 in kind[0]:
+        return None
+    _, small, whole = _exponentials(b, given[0], row.params["axis"], kind)
+    return b.emit(div, (small, whole), kind)
+
+
+def _log_softmax(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    if kind is None or 0 in kind[0]:
+        return None
+    less, _, whole = _exponentials(b, given[0], row.params["axis"], kind)
+    return b.emit(sub, (less, b.emit(log, (whole,), b.type(whole))), kind)
+
+
+def _cross_entropy(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    of = b.type(given[0])
+    if of is None or 0 in of[0]:
+        return None
+    log = b.emit(log_softmax.given(axis=(len(of[0]) - 1,)), given[:1], of)
+    return b.emit(nll.given(reduction=row.params["reduction"]), (log, given[1]), kind)
+
+
 def _greater(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
     """Where x is positive relu(x) is, which the forward pass keeps anyway."""
     bent = b.find(relu, (given[0],)) if b.is_number(given[1], 0.0) else None
@@ -374,7 +412,12 @@ def _greater(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | No
 
 def _neg(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
     below = b.made_by(given[0], neg)
-    return below[0] if below else None
+    if below:
+        return below[0]
+    for c, x in (lambda f: (f, f[::-1]))(b.made_by(given[0], mul) or ()) if b.made_by(given[0], mul) else ():
+        if not b.shape(c) and b.shape(x):  # the number changes its sign sooner than the array
+            return b.emit(mul, (b.emit(neg, (c,), b.type(c)), x), kind)
+    return None
 
 
 def _reshape(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
@@ -483,14 +526,16 @@ def _view(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None)
 
 RULES: dict[str, Rule] = {
     "mul": _mul, "add": _add, "greater": _greater, "neg": _neg, "reshape": _reshape, "transpose": _transpose,
-    "index": _index, "scatter": _scatter, "view": _view, "sum": _sum,
+    "index": _index, "scatter": _scatter, "view": _view, "sum": _sum, "softmax": _softmax,
+    "log_softmax": _log_softmax, "cross_entropy": _cross_entropy,
     **dict.fromkeys((broadcast_to.name, sum_to.name, cast.name, DATA.name, DETACHED.name, identity.name), _first),
     **dict.fromkeys(("sub", "div", "pow", "where", "maximum", "minimum", "equal", "clip"), _narrow),
 }  # fmt: skip
 
 
 # What leaves a program as it was written.
-READABLE = {name: rule for name, rule in RULES.items() if name not in ("greater", "index", "scatter", "view", "sum")}
+READABLE = {name: RULES[name] for name in RULES.keys() - {"greater", "index", "scatter", "view", "sum", "softmax",
+                                                          "log_softmax", "cross_entropy"}}  # fmt: skip
 
 
 def optimised(tape: Tape, rules: Mapping[str, Rule] = RULES) -> Tape:
