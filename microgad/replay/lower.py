@@ -88,6 +88,9 @@ class Lowered:
         self.buffer: dict[int, str] = {}  # of the values that own one which may be written into again
         self.free: dict[Any, list[str]] = {}
         self.crossing: set[str] = set()  # what the forward pass leaves for the reverse pass
+        self.seen: dict[int, int] = {}  # views of inputs, and the inputs, by value: of which input
+        self.views: dict[int, list[str]] = {}  # lines that make them, which is done anew when the input is another array
+        self.held: set[str] = set()  # their names
         self.count = 0
         self._plan()
         self.source = self._written()
@@ -176,8 +179,23 @@ class Lowered:
             return
         if tape.types[x] is None or tape.types[x][1] != tape.types[i][1] or not self.shape(x):  # type: ignore[index]
             return
-        if row.name == "matmul" or (row.partials and _ufunc(row) is not None and x not in self.masks):
+        if row.name == "matmul" or self._one_axis(x) is not None or (row.partials and _ufunc(row) is not None and x not in self.masks):
             self.target[x] = (i, k)
+
+    def _one_axis(self, i: int) -> int | None:
+        """Along which axis a value is the sum of a matrix, where a product with ones is that."""
+        row, kind = self.tape.rows[i], self.tape.types[i]
+        if row is None or kind is None or row.name not in ("sum", "sum_to") or kind[1] != np.float64:
+            return None
+        of, to = self.shape(self.tape.operands[i][0]), kind[0]
+        if len(of) != 2 or 0 in of or not to:
+            return None
+        if row.name == "sum":
+            axis = row.params["axis"]
+            return axis[0] if axis is not None and len(axis) == 1 else None
+        padded = (1,) * (2 - len(to)) + to
+        gone = [k for k in (0, 1) if padded[k] == 1 and (of[k] != 1 or len(to) == 1)]
+        return gone[0] if len(gone) == 1 else None
 
     # ---- small questions
 
@@ -282,8 +300,9 @@ class Lowered:
         piece = self.shape(self.tape.operands[j][k])
         if piece != self.shape(i):
             text += f".reshape({self.shape(i)})"
-        self.name[i] = f"s{i}"
-        self.top.append(f"s{i} = {text}")
+        if j not in self.fixed:
+            self.fixed.discard(i)
+        self.name[i] = self.view_of(j, text, f"{'s' if j in self.fixed else 'v'}{i}")
         if not flat:
             self.flat.discard(i)
         return self.name[i]
@@ -314,12 +333,23 @@ class Lowered:
             assert row is not None and kind is not None
             self.whole[j] = self._covered(row, kind)
             full, clean = self.whole[j]
-            self.name[j] = self.allocate(kind, "empty" if full else "zeros")
+            fill = "empty" if full else "zeros"
+            self.flat.add(j)
+            if j in self.own and math.prod(kind[0]) > SMALL:  # sooner made anew than copied
+                self.name[j] = f"v{j}"
+                self.line(f"v{j} = np.{fill}({kind[0]}, {kind[1].name!r})")
+                return self.name[j]
+            self.name[j] = self.allocate(kind, fill)
             if not clean:
                 self.line(f"{self.name[j]}.fill(0.0)")
             self.fixed.add(j)
-            self.flat.add(j)
         return self.name[j]
+
+    def view_of(self, j: int, text: str, name: str = "") -> str:
+        """A name for a view of what is joined in `j`: made once where that is there already."""
+        name = name or f"s{self.fresh()}_"
+        (self.top.append if j in self.fixed else self.line)(f"{name} = {text}")
+        return name
 
     def _covered(self, row: Primitive, kind: Type) -> tuple[bool, bool]:
         """Whether parts fill what they are joined to, and whether none meets another one where nothing was before."""
@@ -351,21 +381,23 @@ class Lowered:
             outputs = tape.outputs[: self.results] if phase == 0 else tape.outputs[self.results :]
             self.line(f"return ({''.join(self.use(i) + ', ' for i in outputs)})")
             bodies.append(self.body)
-        self.shared = [not self.single(i) and i in self.fixed or i < n for i in tape.outputs]
+        self.shared = [not self.single(i) and (i in self.fixed or i in self.seen) or i < n for i in tape.outputs]
         lines = ["def make():", *(f"    {line}" for line in self.top)]
-        crossing = ", ".join(sorted(self.crossing))
-        lines += [f"    {name} = None" for name in sorted(self.crossing)]
+        kept = sorted(self.crossing | self.held)
+        lines += [f"    {name} = None" for name in kept]
         for phase, name in enumerate(("forward", "backward")):
             given = ", ".join(f"a{i}" for i in range(n) if self.phase[i] == phase)
             lines += ["    @errstate(all='ignore')", f"    def {name}({given}):"]
-            if phase == 0 and crossing:
-                lines.append(f"        nonlocal {crossing}")
+            if phase == 0:
+                lines += [f"        nonlocal {', '.join(kept)}"] * bool(kept)
+                for i, views in self.views.items():
+                    lines += [f"        if a{i} is not i{i}:", *(f"            {line}" for line in views)]
             lines += [f"        {line}" for line in bodies[phase]]
         return "\n".join([*lines, "    return forward, backward", ""])
 
     def _input(self, i: int) -> None:
         tape, kind = self.tape, self.tape.types[i]
-        later = self.phase[i] == 0 and any(self.phase[j] == 1 for j in self.users.get(i, ()))
+        later = self.phase[i] == 0 and any(self.phase[j] == 1 for j in self._followed(i))
         views = [j for j in self.users.get(i, ()) if tape.rows[j].name in VIEWS]  # type: ignore[union-attr]
         if kind is None or (not kind[0] and i not in self.pools):
             self.name[i] = f"a{i}"
@@ -378,20 +410,26 @@ class Lowered:
             self.fixed.add(i)
             self.flat.add(i)
             return
-        elif views and math.prod(kind[0]) <= SMALL:
-            self.name[i] = self.allocate(kind)
-            self.line(f"{self.name[i]}[...] = a{i}")
-            self.fixed.add(i)
+        elif views:
+            self.name[i] = f"n{i}"
             self.flat.add(i)
+            self.seen[i] = i
+            self.views[i] = [f"i{i} = a{i} if a{i}.flags.c_contiguous else None", f"n{i} = np.ascontiguousarray(a{i})"]
+            self.held |= {f"i{i}", f"n{i}"}
             return
         else:
             self.name[i] = f"a{i}"
-            if views:
-                self.line(f"a{i} = np.ascontiguousarray(a{i})")
-                self.flat.add(i)
         if later:
             self.name[i] = f"v{i}"
             self.line(f"v{i} = a{i}")
+
+    def _followed(self, i: int) -> list[int]:
+        """The instructions that use a value, by whatever name."""
+        found = list(self.users.get(i, ()))
+        for j in found:  # which grows
+            if self.tape.rows[j].name in (*VIEWS, "item", "scatter"):  # type: ignore[union-attr]
+                found += self.users.get(j, ())
+        return found
 
     def _instruction(self, i: int) -> None:
         row, given, kind = self.tape.rows[i], self.tape.operands[i], self.tape.types[i]
@@ -425,6 +463,8 @@ class Lowered:
         for kinds in (self.fixed, self.flat):
             if x in kinds:
                 kinds.add(i)
+        if x in self.seen:
+            self.seen[i] = self.seen[x]
 
     # ---- floats
 
@@ -451,6 +491,8 @@ class Lowered:
     def _of_arrays(self, row: Primitive, given: Sequence[int]) -> str:
         """A number that operations on arrays give."""
         x = given[0]
+        if row.name == "nll" and row.params["reduction"] != "none" and not given[0] in self.tape.numbers:
+            return self._nll(row, given)
         if row.name == "matmul":
             return f"float({self.use(given[0])}.dot({self.use(given[1])}))"
         if row.name in ("sum", "sum_to", "mean"):
@@ -463,6 +505,15 @@ class Lowered:
         rule = partial(row.array, **row.params) if row.params else row.array
         name = self.bound(rule, f"{row.name}_{self.fresh()}")
         return f"float({name}({', '.join(map(self.use, given))}))"
+
+    def _nll(self, row: Primitive, given: Sequence[int]) -> str:
+        """A product, where none of the logarithms is -inf."""
+        log, target = (f"{self.use(x)}.reshape(-1)" for x in given)
+        name = self.bound(row.array, "nll")
+        n = max(math.prod(self.shape(given[0])[:-1]), 1) if row.params["reduction"] == "mean" else 1
+        self.line(f"product = float({target}.dot({log}))")
+        slow = f"float({name}({self.use(given[0])}, {self.use(given[1])}, {row.params['reduction']!r}))"
+        return f"0.0 - product / {n} if product == product else {slow}"
 
     def _total(self, x: int) -> str:
         """The sum of all numbers of an array: times 1, for BLAS is quicker than a reduction."""
@@ -547,6 +598,11 @@ class Lowered:
             self.name[i] = f"s{i}"
             self.top.append(f"s{i} = {text}")
             self.fixed.add(i)
+        elif x in self.seen:
+            self.name[i] = f"u{i}"
+            self.seen[i] = self.seen[x]
+            self.views[self.seen[x]].append(f"u{i} = {text}")
+            self.held.add(f"u{i}")
         else:
             self.name[i] = f"v{i}"
             self.line(f"v{i} = {text}")
@@ -567,6 +623,8 @@ class Lowered:
 
     def _do_reshape(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
         [x] = given
+        if x in self.target and self.users[i] == [self.target[x][0]]:
+            return  # it is in its place already
         name = self.use(x)
         if self.single(x):
             self.line(f"{self.place(i)}.fill({name})")
@@ -602,24 +660,26 @@ class Lowered:
             self._call(i, row, given)
 
     def _do_sum(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
-        axis = row.params["axis"]
-        self._reduced(i, given[0], axis, kind, row)
-
-    def _do_sum_to(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
-        of, to = self.shape(given[0]), row.params["to"]
-        padded = (1,) * (len(of) - len(to)) + tuple(to)
-        self._reduced(i, given[0], tuple(k for k, n in enumerate(of) if n != padded[k] or k < len(of) - len(to)), kind, row)
-
-    def _reduced(self, i: int, x: int, axis: tuple[int, ...], kind: Type, row: Primitive) -> None:
         """A sum along an axis: a product with ones, for BLAS is quicker than a reduction."""
-        of, name = self.shape(x), self.use(x)
-        if len(of) == 2 and len(axis) == 1 and 0 not in of and kind[1] == np.float64:
-            out = self.place(i)
-            whole = out if len(kind[0]) == 1 else self._named(f"{out}.reshape(-1)")
-            ones = self.ones(of[axis[0]], kind)
-            self.line(f"{name}.dot({ones}, {whole})" if axis[0] else f"{ones}.dot({name}, {whole})")
+        axis, [x] = self._one_axis(i), given
+        if axis is None:
+            self._call(i, row, given)
+            return
+        name, out = self.use(x), self.place(i)
+        ones = self.ones(self.shape(x)[axis], kind)
+        product = f"{name}.dot({ones}" if axis else f"{ones}.dot({name}"
+        if i not in self.flat:
+            self.line(f"{out}[...] = {product}).reshape({kind[0]})")
         else:
-            self._call(i, row, [x])
+            whole = out if len(kind[0]) == 1 else self._flat_name(i)
+            self.line(f"{product}, {whole})")
+
+    _do_sum_to = _do_sum
+
+    def _flat_name(self, i: int) -> str:
+        """A name for the numbers of a value in a row."""
+        text = f"{self.name[i]}.reshape(-1)"
+        return self._named(text) if i in self.fixed else text
 
     def _named(self, text: str) -> str:
         """A name for a view of a buffer."""
@@ -633,9 +693,9 @@ class Lowered:
         for k, x in enumerate(given):
             if k in aimed:
                 continue
-            text, _ = self.part(whole, row, i, k)
-            name = self._named(text)
-            (self.top.append if x in self.tape.numbers else self.line)(f"{name}[...] = {self.use(x)}")
+            name = self.view_of(i, self.part(whole, row, i, k)[0])
+            once = x in self.tape.numbers and i in self.fixed
+            (self.top.append if once else self.line)(f"{name}[...] = {self.use(x)}")
 
     def _do_assemble(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
         whole = self.joined(i)
@@ -644,10 +704,10 @@ class Lowered:
         for k, x in enumerate(given):
             seen = window(met, *row.params["spots"][k])
             if k not in aimed:
-                name = self._named(self.part(whole, row, i, k)[0])
+                name = self.view_of(i, self.part(whole, row, i, k)[0])
                 self.line(f"{name}[...] {'+' if seen.any() else ''}= {self.use(x)}")
             seen[...] = True
-        if self.whole[i] == (True, True):
+        if self.whole[i] == (True, True) and i in self.fixed:
             self.buffer[i] = whole
 
     def _do_place(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:

@@ -404,6 +404,16 @@ def _cross_entropy(b: Builder, row: Primitive, given: tuple[int, ...], kind: Typ
     return b.emit(nll.given(reduction=row.params["reduction"]), (log, given[1]), kind)
 
 
+def _linear(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    """A layer as a product and a sum."""
+    x, weight, bias = given
+    of = b.type(weight)
+    if of is None or kind is None or len(b.shape(x)) > 2:
+        return None
+    turned = b.emit(transpose.given(axes=(1, 0)), (weight,), (of[0][::-1], of[1]))
+    return b.emit(add, (b.emit(matmul, (x, turned), kind), bias), kind)
+
+
 def _greater(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
     """Where x is positive relu(x) is, which the forward pass keeps anyway."""
     bent = b.find(relu, (given[0],)) if b.is_number(given[1], 0.0) else None
@@ -527,6 +537,7 @@ def _view(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None)
 RULES: dict[str, Rule] = {
     "mul": _mul, "add": _add, "greater": _greater, "neg": _neg, "reshape": _reshape, "transpose": _transpose,
     "index": _index, "scatter": _scatter, "view": _view, "sum": _sum, "softmax": _softmax,
+    "linear": _linear,
     "log_softmax": _log_softmax, "cross_entropy": _cross_entropy,
     **dict.fromkeys((broadcast_to.name, sum_to.name, cast.name, DATA.name, DETACHED.name, identity.name), _first),
     **dict.fromkeys(("sub", "div", "pow", "where", "maximum", "minimum", "equal", "clip"), _narrow),
@@ -534,7 +545,7 @@ RULES: dict[str, Rule] = {
 
 
 # What leaves a program as it was written.
-READABLE = {name: RULES[name] for name in RULES.keys() - {"greater", "index", "scatter", "view", "sum", "softmax",
+READABLE = {name: RULES[name] for name in RULES.keys() - {"greater", "index", "linear", "scatter", "view", "sum", "softmax",
                                                           "log_softmax", "cross_entropy"}}  # fmt: skip
 
 
