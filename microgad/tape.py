@@ -80,7 +80,6 @@ class Tape:
         self.numbers: dict[int, Any] = {}
         self.names = {i: x.name for i, x in enumerate(self.inputs) if x.name}
         self.outputs: list[int] = []
-        self.leaves: set[int] = set()  # constants that are Values or Tensors
         self._constants: dict[Any, int] = {}
 
     @classmethod
@@ -141,7 +140,7 @@ class Tape:
         for node in kept:
             row, a, b, data = node.prim, node.a, node.b, node._value
             if row is None:
-                node.mark = constant(data, not getattr(node, "plain", False))
+                node.mark = constant(data)
                 i = len(rows)
                 continue
             if b is empty:
@@ -190,7 +189,7 @@ class Tape:
             if i not in needed:
                 continue
             if self.rows[i] is None:
-                now[i] = found.constant(self.numbers[i], i in self.leaves)
+                now[i] = found.constant(self.numbers[i])
                 continue
             now[i] = len(found.rows)
             found.rows.append(self.rows[i])
@@ -208,7 +207,7 @@ class Tape:
         now = [found.constant(numbers[i]) if i in numbers else next(left) for i in range(len(self.inputs))]
         for i in range(len(self.inputs), len(self.rows)):
             if self.rows[i] is None:
-                now.append(found.constant(self.numbers[i], i in self.leaves))
+                now.append(found.constant(self.numbers[i]))
                 continue
             now.append(len(found.rows))
             found.rows.append(self.rows[i])
@@ -218,27 +217,14 @@ class Tape:
         found.outputs = [now[i] for i in self.outputs]
         return found
 
-    def plain(self) -> list[bool]:
-        """Of each value whether it is a plain number or array where the function is called, and no node."""
-        found = [x.plain for x in self.inputs]
-        for i in range(len(found), len(self.rows)):
-            row = self.rows[i]
-            if row is None:
-                found.append(i not in self.leaves)
-            else:
-                found.append(row.name == "data" or (row.name != "detach" and all([found[x] for x in self.operands[i]])))
-        return found
-
-    def constant(self, x: Any, leaf: bool = False) -> int:
-        """The value that is this number, or this array; of a `leaf` that the function makes it is another one."""
+    def constant(self, x: Any) -> int:
+        """The value that is this number, or this array."""
         if type(x) is float:
-            key: Any = (x or str(x), leaf)
+            key: Any = x or str(x)
         else:
             key = (x.tobytes(), x.shape, x.dtype) if x.size <= 4096 else id(x)
         found = self._constants.get(key)
         if found is None:
-            if leaf:
-                self.leaves.add(len(self.rows))
             found = self._constants[key] = len(self.rows)
             self.rows.append(None)
             self.operands.append(())

@@ -587,7 +587,7 @@ def _block(run: Run, parts: list[Any], axis: int, of: Node, by: Node) -> Any:
     if not any(isinstance(x, Node) for x in parts):
         return _own(np.stack(parts, axis).reshape(to).astype(of_type) if parts else np.zeros(to, of_type), run.wraps)
     made = reshape.given(to=to)(stack(parts, axis))
-    return made if dtype(made) == of_type else cast.given(to=of_type)(made)
+    return _own(made if dtype(made) == of_type else cast.given(to=of_type)(made), run.wraps)
 
 
 def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
@@ -716,6 +716,6 @@ def _diagonal(run: Run, ways: list[Any], x: Node) -> Any:
         places = list(np.ndindex(to))
         if any(isinstance(way, Node) for way in ways):
             numbers = [index_of.given(key=at)(way) for at, way in zip(places, ways, strict=True)]
-            return reshape.given(to=to)(stack(numbers))
+            return _own(reshape.given(to=to)(stack(numbers)), run.wraps)
         ways = [np.array([way[at] for at, way in zip(places, ways, strict=True)], dtype(x)).reshape(to)]
     return _own(ways[0], run.wraps)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import inspect
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from functools import partial, update_wrapper
+from operator import index
 from threading import get_ident
 from time import perf_counter
 from types import MethodType
@@ -15,130 +16,16 @@ import numpy as np
 
 from microgad.errors import InputError, shown
 from microgad.naming import Text
-from microgad.node import Node
 from microgad.primitive import ranks, silent, tracing, watchers
-from microgad.tape import Input, Tape
-from microgad.primitives import identity
 from microgad.recording import silenced
 from microgad.tensor import USED, Tensor, leaf
-from microgad.tracers import PLAIN, tracer
-from microgad.tracing import Reads, traced, undrawn
-from microgad.trees import LEAF, ONE, Structure, tree_flatten, tree_unflatten
+from microgad.trees import LEAF, ONE, Structure, tree_unflatten
 from microgad.value import Value
 
 from .kernel import Kernel
+from .traced import Static, Traced, flattened, uncollected
 
-NUMBERS = (float, int, np.floating, np.integer)
-
-
-def is_data(x: Any) -> bool:
-    """Whether a leaf of the arguments is traced: a number, an array or a node; anything else is a part of the function.
-
-    Examples
-    --------
-    >>> is_data(1.5), is_data(True), is_data("mean")
-    (True, False, False)
-    """
-    if isinstance(x, bool):
-        return False
-    if isinstance(x, np.ndarray):
-        return x.dtype.kind in "biuf"
-    return isinstance(x, (Node, *NUMBERS))
-
-
-class Traced:
-    """What came of tracing a function: its program, and how its results are put together.
-
-    Attributes
-    ----------
-    tape : Tape
-        The instructions, as they were traced.
-    structure : Structure
-        Of what the function returns.
-    results : list
-        For each leaf of that how it is made: by which output of the program, or from what else.
-    """
-
-    def __init__(
-        self, f: Callable[..., Any], args: Any, kwargs: Any, name: str, static: set[Any] = frozenset(), reads: Any = None
-    ) -> None:
-        self.reads = Reads(reads or f)
-        leaves, structure = flattened(args, kwargs, static)
-        data = [x for x in leaves if is_data(x)]
-        self.arguments, self.given = structure, [is_data(x) for x in leaves]
-
-        def run() -> tuple[Any, list[Any], Any]:
-            with traced() as trace:
-                given = [tracer(x) for x in data]
-                names = _names_of(f, structure, leaves)
-                for node, called in zip(given, names, strict=True):
-                    node._name = node._name or called
-                waiting = iter(given)
-                full = [next(waiting) if is_data(x) else x for x in leaves]
-                positional, named = tree_unflatten(structure, [x.value if type(x) is Static else x for x in full])
-                return f(*positional, **named), given, trace
-
-        with undrawn(run, self.reads.generators):
-            out, given, trace = run()
-        self.modes = list(trace.modes.items())
-        found, self.structure = tree_flatten(out)
-        nodes = [x for x in found if isinstance(x, Node)]
-        inputs = [Input(str(node._name or ""), None if type(node._value) is float else (node._value.shape, node._value.dtype),
-                        type(node) in PLAIN, None, node._value) for node in given]  # fmt: skip
-        self.tape: Tape = Tape.of_graph(name, list(zip(given, inputs, strict=True)), trace.nodes, nodes)
-        # A node of a derivative is none any more where its argument was a number: only then is it worth a look at all.
-        again = any(row is identity for row in self.tape.rows)
-        plain = self.tape.plain() if again else []
-        self.plain = [plain[i] if again else type(x) in PLAIN for x, i in zip(nodes, self.tape.outputs, strict=True)]
-        outputs = iter(range(len(nodes)))
-        self.results: list[Any] = [next(outputs) if isinstance(x, Node) else Static(x) for x in found]
-        trace.close()
-
-
-class Static:
-    """What is no number, or is named to be a part of the function: another one is another function."""
-
-    __slots__ = ("key", "value")
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-        try:
-            hash(value)
-            self.key: Any = type(value), value
-        except TypeError:
-            self.key = type(value), id(value)
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Static) and self.key == other.key
-
-
-def flattened(args: Any, kwargs: Any, static: set[Any]) -> tuple[list[Any], Structure]:
-    """The leaves of all arguments, those that are no data as `Static`, and their structure."""
-    if static:
-        args = tuple([Static(x) if i in static else x for i, x in enumerate(args)])
-        kwargs = {k: Static(x) if k in static else x for k, x in kwargs.items()}
-    leaves, structure = tree_flatten((args, kwargs))
-    return [x if is_data(x) or type(x) is Static else Static(x) for x in leaves], structure
-
-
-def _names_of(f: Any, structure: Structure, leaves: Sequence[Any]) -> list[str]:
-    """What the arguments that are data are called."""
-    code = getattr(f, "__code__", None)
-    names = code.co_varnames[: code.co_argcount] if code else ()
-    found = []
-    for k, x in enumerate(leaves):
-        if is_data(x):
-            place = structure.place(k)  # [0][1]['w'] of (args, kwargs)
-            which, _, rest = place[1:].partition("][")
-            first, _, more = rest.partition("]")
-            if which == "0" and first.isdigit() and int(first) < len(names):
-                found.append(names[int(first)] + more)
-            else:
-                found.append(first.strip("'\"") + more if which == "1" else f"arg{first}{more}")
-    return found
+MANY = 64  # programs that a function keeps, of the structures and shapes that came last
 
 
 class Entry:
@@ -146,22 +33,25 @@ class Entry:
 
     Attributes
     ----------
+    kernel : Kernel
+        What runs.
     seconds : float
         How long tracing and planning took.
     calls, eager : int
-        How often it was called, and how often the function itself was run instead.
+        How often it was called, and how often the function itself had to be run instead.
     """
 
     def __init__(self, traced: Traced, leaves: Sequence[Any], started: float) -> None:
-        self.traced, tape, n = traced, traced.tape, len(leaves)
+        tape, n = traced.tape, len(leaves)
+        self.traced = traced
         self.nodes = tuple([x.node for x in tape.inputs[n:]])
         self.kernel = Kernel(tape, [k for k, plain in enumerate(traced.plain) if not plain])
         self.readers = [self._reader(source, n) for source in self.kernel.sources]
         self.tensors = [x for x in self.nodes if isinstance(x, Tensor)]
         self.leaves_only = all(x.prim is None for x in self.nodes)
         self.answers = [self._answer(x, n) for x in traced.results]
-        self.variants: dict[Any, Any] = {}
         self.packed = _packer(traced.structure)
+        self.variants: dict[Any, Any] = {}
         self.seconds = perf_counter() - started
         self.calls = self.eager = 0
 
@@ -177,13 +67,14 @@ class Entry:
         """How a leaf of the result is found at a call."""
         if type(x) is Static:
             return "static", x.value
-        i, tape = self.kernel.tape.outputs[x], self.kernel.tape
+        tape, of = self.kernel.tape, self.kernel.of
+        i = tape.outputs[x]
         if i < len(tape.inputs):  # what goes in comes out
             return ("argument", i) if i < n else ("static", self.nodes[i - n])
-        return ("node", self.kernel.of.index(x)) if x in self.kernel.of else ("plain", x)
+        return ("node", of.index(x)) if x in of else ("plain", x)
 
     def given(self, data: Sequence[Any]) -> list[Any]:
-        """What the forward pass is given."""
+        """What the forward pass is given, from the numbers of the arguments."""
         found: list[Any] = []
         for how, what in self.readers:
             if how == "nodes":
@@ -200,27 +91,30 @@ class Entry:
         """Why the function has to be traced again; None if it has not."""
         for module, training in self.traced.modes:
             if module.training is not training:
-                return f"{type(module).__name__}.{'train' if module.training else 'eval'}()"
+                return f"{type(module).__name__}.{'train' if module.training else 'eval'}() was called"
         name = self.traced.reads.changed()
-        return None if name is None else f"{name} is another one"
+        return None if name is None else f"{name} was set anew"
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
-        kernel, answers = self.kernel, self.answers
+        kernel = self.kernel
         data = [x._value if type(x) in ranks else x if type(x) is np.ndarray else float(x) for x in leaves]
-        flags = None
+        flags = None  # which of the nodes need a gradient
         if kernel.of and not (silent and silenced()):
             flags = [x.needs for x in self.tensors]
             flags += [x.needs for x in leaves if type(x) in ranks]
-        variant = self.variants.get(tuple(flags)) if flags else self.variants.get(flags is None)
+        key = flags is None if not flags else tuple(flags)
+        variant = self.variants.get(key)
         if variant is None:
-            variant = self._variant(leaves, flags)
+            both = enumerate((*leaves, *self.nodes))
+            wanted = [i for i, x in both if flags is not None and type(x) in ranks and x.needs]
+            variant = self.variants[key] = kernel.variant(wanted)
         frame = variant.frame()
         outputs = frame.forward(*self.given(data))
         nodes: list[Any] = []
         if flags is not None:
             operands = self.nodes
             if leaves:
-                operands = (*[self._operand(x, d) for x, d in zip(leaves, data, strict=True)], *operands)
+                operands = (*[_operand(x, d) for x, d in zip(leaves, data, strict=True)], *operands)
             if self.leaves_only and all([type(x) is float or x.prim is None for x in operands[: len(leaves)]]):
                 frame.owners = self._owners(operands)
             nodes = kernel.nodes(operands, outputs, frame, bool(variant.listed))
@@ -231,7 +125,7 @@ class Entry:
             nodes = kernel.leaves(outputs)
         self.calls += 1
         found = []
-        for how, what in answers:
+        for how, what in self.answers:
             if how == "node":
                 found.append(nodes[what])
             elif how == "plain":
@@ -241,93 +135,99 @@ class Entry:
                 found.append(leaves[what] if how == "argument" else what)
         return self.packed(found)
 
-    def _variant(self, leaves: Sequence[Any], flags: list[Any] | None) -> Any:
-        """The form of the kernel for these needs of gradients."""
-        inputs = (*leaves, *self.nodes)
-        wanted = [i for i, x in enumerate(inputs) if flags is not None and type(x) in ranks and x.needs]
-        found = self.variants[tuple(flags) if flags else flags is None] = self.kernel.variant(wanted)
-        return found
-
-    def _operand(self, x: Any, data: Any) -> Any:
-        """An argument as an operand of the node of a call."""
-        return x if type(x) in ranks else data if type(data) is float else leaf(np.array(data))
-
     def _owners(self, operands: Sequence[Any]) -> list[Any]:
-        return [what if how == "nodes" else [operands[i] for i in what] if how == "arguments" else
-                operands[what] if how == "argument" else what for how, what in self.readers]  # fmt: skip
+        """For each input of the kernel the operand that it was, or the operands."""
+        return [
+            what if how == "nodes" else [operands[i] for i in what] if how == "arguments"
+            else operands[what] if how == "argument" else what
+            for how, what in self.readers
+        ]  # fmt: skip
+
+    def said(self) -> str:
+        """The arguments, and how they are computed with."""
+        kernel, tape = self.kernel, self.kernel.tape
+        given = [f"{x.name} {x.type[0]}" if x.type else x.name for x in tape.inputs if x.node is None]
+        how = "NumPy" if kernel.regular or not kernel.scalar else "straight-line Python"
+        times = f"{self.calls:,} calls" + (f", {self.eager:,} more in the function itself" if self.eager else "")
+        return f"({', '.join(given)}): {how}, {kernel.why}; {times}; traced and planned in {1e3 * self.seconds:.1f} ms"
 
 
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Without the cyclic garbage collector, which would look through every node of a trace again and again.
-
-    Examples
-    --------
-    >>> with uncollected():
-    ...     gc.isenabled()
-    False
-    """
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
+def _operand(x: Any, data: Any) -> Any:
+    """An argument as an operand of the node of a call; what was an array is copied, for it may change."""
+    return x if type(x) in ranks else data if type(data) is float else leaf(np.array(data))
 
 
 def _packer(structure: Structure) -> Callable[[list[Any]], Any]:
     """What puts the leaves of a result together: quicker than `tree_unflatten` where there is little to do."""
-    if structure is ONE or structure == ONE:
+    if structure == ONE:
         return lambda found: found[0]
-    if all(node == LEAF for node in structure.nodes[1:]) and structure.nodes[0][0] in (tuple, list):
-        return structure.nodes[0][0]
+    kind = structure.nodes[0][0]
+    if kind in (tuple, list) and all(node == LEAF for node in structure.nodes[1:]):
+        return kind  # type: ignore[no-any-return]
     return partial(tree_unflatten, structure)
 
 
 class Jitted:
-    """A function under `jit`; see there."""
+    """A function under `jit`, called as it is; see there."""
 
-    def __init__(self, f: Callable[..., Any], static: set[Any], reads: Any = None, name: str = "") -> None:
-        self.f, self.static, self.reads = f, static, reads or f
-        self.name = name or getattr(f, "__name__", type(f).__name__)
-        self.entries: dict[Any, Entry] = {}
-        self.reasons: list[str] = []
+    def __init__(self, f: Callable[..., Any], static: Collection[Any] = (), reads: Any = None, name: str = "") -> None:
+        self._f, self._static, self._reads = f, static, reads or f
+        self._name = name or getattr(f, "__name__", type(f).__name__)
+        self._entries: dict[Any, Entry] = {}
+        self._reasons: Counter[str] = Counter()  # why it was traced again
         update_wrapper(self, f, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if watchers or (tracing and get_ident() in tracing):
-            return self.f(*args, **kwargs)  # as a part of what is traced there; or each node has to be seen
+            return self._f(*args, **kwargs)  # as a part of what is traced there; or each node has to be seen
         key: Any = None
         leaves: Sequence[Any] = args
-        if not kwargs and not self.static:
-            key = tuple(map(_kind, args))
+        if not kwargs and not self._static:
+            key = tuple([_kind(x) for x in args])
         if key is None or None in key:
-            leaves, structure = flattened(args, kwargs, self.static)
+            leaves, structure = flattened(args, kwargs, self._static)
             key = (structure, *[x if type(x) is Static else _kind(x) for x in leaves])
             leaves = [x for x in leaves if type(x) is not Static]
-        entry = self.entries.get(key)
-        if entry is not None and (why := entry.stale()) is not None:
-            self.reasons.append(why)
-            entry = None
-        if entry is None:
-            with uncollected():
-                started = perf_counter()
-                traced = Traced(self.f, args, kwargs, self.name, self.static, self.reads)
-                entry = self.entries[key] = Entry(traced, leaves, started)
+        entry = self._entries.get(key)
+        if entry is None or (why := entry.stale()) is not None:
+            if entry is not None:
+                self._reasons[why] += 1
+            entry = self._traced(key, leaves, args, kwargs)
         try:
             return entry(leaves)
         except (ArithmeticError, ValueError):
             if not entry.kernel.scalar:
                 raise
         entry.eager += 1
-        return self.f(*args, **kwargs)  # outside of the domain of a row: the same error, at the line that causes it
+        return self._f(*args, **kwargs)  # outside of the domain of a row: the same error, at the line that causes it
+
+    def _traced(self, key: Any, leaves: Sequence[Any], args: Any, kwargs: Any) -> Entry:
+        with uncollected():
+            started = perf_counter()
+            traced = Traced(self._f, args, kwargs, self._name, self._static, self._reads)
+            entry = self._entries[key] = Entry(traced, leaves, started)
+        if len(self._entries) > MANY:
+            del self._entries[next(iter(self._entries))]
+        return entry
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self, instance)
 
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._f, name)  # of a module: its parameters and the like
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._name}>"
+
     def explain(self) -> Text:
-        """How the function runs: for each structure of its arguments what it was turned into, and how often it ran.
+        """How the function runs: what it was turned into, why, how often it ran, and why it was traced again.
+
+        Returns
+        -------
+        str
+            A line for each structure and shape of the arguments, and one for each reason of a new trace.
 
         Examples
         --------
@@ -335,12 +235,15 @@ class Jitted:
         >>> square = mg.jit(lambda x: x * x)
         >>> square(3.0), square(4.0)
         (9.0, 16.0)
+        >>> print(str(square.explain()).partition(";")[0])
+        <lambda>, traced once
+          (x): straight-line Python, 1 numbers are computed in 1 ways
         """
-        lines = [f"{self.name}: traced {len(self.entries) + len(self.reasons)} times"]
-        for key, entry in self.entries.items():
-            kernel = entry.kernel
-            how = "NumPy" if kernel.regular or not kernel.scalar else "straight-line Python"
-            lines.append(f"  {how}: {kernel.why}; {entry.calls} calls, traced and planned in {1e3 * entry.seconds:.1f} ms")
+        again = sum(self._reasons.values())
+        times = len(self._entries) + again
+        lines = [f"{self._name}, {'never called' if not times else 'traced once' if times == 1 else f'traced {times:,} times'}"]
+        lines += [f"  {entry.said()}" for entry in self._entries.values()]
+        lines += [f"  traced again as {why}: {count:,} times" for why, count in self._reasons.items()]
         return Text("\n".join(lines))
 
 
@@ -361,13 +264,86 @@ def _kind(x: Any) -> Any:
 def jit(
     f: Callable[..., Any] | None = None, *, static_argnums: int | Sequence[int] = (),
     static_argnames: str | Sequence[str] = (),
-) -> Any:
-    """A function that is traced once, and replayed at the speed of matrix code.
+) -> Any:  # fmt: skip
+    """A function that is traced once, and then replayed: code for each number, at the speed of matrix code.
+
+    The first call runs `f` on tracers, and so does every call with another structure, shape or dtype of the arguments;
+    every other call runs the program that was found. Numbers that are computed alike, such as the neurons of a layer
+    and the samples of a batch, are arrays in it, and sums of products matrix products; what has no such regularity
+    runs as plain Python. The results are those of `f` but for rounding, and of the same kinds: numbers where it gives
+    numbers, Values and Tensors where it gives these, with gradients for its arguments and for the leaves that it closes
+    over. A call is one node of the graph; `microgad.viz.draw` shows what is inside with ``expand=True``.
+
+    Parameters
+    ----------
+    f : callable
+        A function, a method or a module, of numbers, arrays, Values, Tensors, and of lists, tuples and dicts of them.
+        Anything else among its arguments, such as text or True, is a part of it: another one makes another program.
+    static_argnums, static_argnames : int or str, or sequences of them
+        Arguments that are a part of the function, too, by position or by name, such as a number of layers.
+
+    Returns
+    -------
+    callable
+        Of the same arguments. Its ``explain()`` says what it was turned into, and why.
+
+    Raises
+    ------
+    InputError
+        If `f` is no function, or has no such argument.
+    TraceError
+        In a call, if the function does what a program cannot do again: branch on a number, set a leaf, call
+        ``backward``, draw random numbers. It names the line, and what to use instead.
+    DomainError
+        In a call, if a Value is outside the domain of an operation: the error that `f` raises itself.
+
+    Notes
+    -----
+    Leaves that `f` closes over are read in each call. Anything else that it reads from around it is frozen when it is
+    traced; where a name in its module or around it means another object later, such as a new learning rate, or a module
+    that it calls has changed between ``train()`` and ``eval()``, it is traced again. An array that is changed in place
+    is not noticed: give it as an argument.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> w = mg.Value(2.0)
+    >>> @mg.jit
+    ... def loss(xs, ys):
+    ...     return sum((w * x - y) ** 2 for x, y in zip(xs, ys))
+    >>> out = loss([1.0, 2.0, 3.0], [2.0, 4.0, 9.0])
+    >>> out.backward()
+    >>> out.data, w.grad
+    (9.0, -18.0)
+    >>> slope = mg.jit(mg.grad(lambda x: mg.sin(x) ** 2))
+    >>> slope(0.0)
+    0.0
     """
     if f is None:
         return partial(jit, static_argnums=static_argnums, static_argnames=static_argnames)
     if not callable(f):
         raise InputError(f"jit is that of a function, not of {shown(f)}")
-    numbers = [static_argnums] if isinstance(static_argnums, int) else list(static_argnums)
-    names = [static_argnames] if isinstance(static_argnames, str) else list(static_argnames)
-    return Jitted(f, {*numbers, *names})
+    return Jitted(f, _static(f, static_argnums, static_argnames))
+
+
+def _static(f: Any, numbers: Any, names: Any) -> set[Any]:
+    """The positions and names of arguments that are a part of the function: of each both, as it may be given by both."""
+    try:
+        positions = [index(i) for i in (numbers if isinstance(numbers, (tuple, list)) else (numbers,))]
+    except TypeError:
+        raise InputError(f"static_argnums are positions of arguments, not {shown(numbers)}") from None
+    listed = [names] if isinstance(names, str) else list(names)
+    if not positions and not listed:
+        return set()
+    try:
+        known = list(inspect.signature(f).parameters)
+    except (TypeError, ValueError):
+        known = []
+    for name in listed:
+        if known and name not in known:
+            raise InputError(f"static_argnames: {name!r} is no argument of {getattr(f, '__name__', 'the function')}, which has {', '.join(known)}")
+    if known and not all(-len(known) <= i < len(known) for i in positions):
+        raise InputError(f"static_argnums: {positions} of a function with {len(known)} arguments")
+    positions = [i % len(known) if known else i for i in positions]
+    found = {*positions, *listed}
+    return found | {known[i] for i in positions if i < len(known)} | {known.index(name) for name in listed if name in known}

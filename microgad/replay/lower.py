@@ -410,6 +410,11 @@ class Lowered:
             self.fixed.add(i)
             self.flat.add(i)
             return
+        elif views and self.phase[i] == 1:  # a cotangent, which is another array in each call
+            self.name[i] = f"a{i}"
+            self.line(f"a{i} = np.ascontiguousarray(a{i})")
+            self.flat.add(i)
+            return
         elif views:
             self.name[i] = f"n{i}"
             self.flat.add(i)

@@ -557,7 +557,7 @@ def optimised(tape: Tape, rules: Mapping[str, Rule] = RULES) -> Tape:
     def emit(i: int) -> int:
         row = tape.rows[i]
         if row is None:
-            return b.tape.constant(tape.numbers[i], i in tape.leaves)
+            return b.tape.constant(tape.numbers[i])
         found = b.emit(row, [made(x) for x in tape.operands[i]], tape.types[i])
         if i in tape.names:
             b.tape.names.setdefault(found, tape.names[i])

@@ -18,12 +18,12 @@ from microgad.tape import Input, Instruction, Tape
 from microgad.trees import Structure, tree_flatten, tree_leaves, tree_unflatten
 
 from . import derive
-from .calls import Static, Traced, flattened, is_data
 from .kernel import Kernel
 from .optimise import READABLE, optimised
 from .python import Writer
 from .regroup import Irregular, regrouped
 from .rows import results
+from .traced import Static, Traced, flattened, is_data, uncollected
 
 LINES, NAMES = 100, 8  # of a listing; a longer one says how many are missing
 
@@ -170,7 +170,7 @@ class Program:
             If a number is outside the domain of a row.
         """
         form = self._form
-        leaves, structure = flattened(args, kwargs, set())
+        leaves, structure = flattened(args, kwargs)
         if structure != form.arguments or [is_data(x) for x in leaves] != form.given:
             raise InputError(f"{self.name} was traced with arguments {form.arguments}, and is given {structure}")
         data: list[Any] = []
@@ -374,6 +374,7 @@ def trace(f: Callable[..., Any], *example: Any, **kwargs: Any) -> Program:
     """
     if not callable(f):
         raise InputError(f"trace is that of a function, not of {shown(f)}")
-    traced = Traced(f, example, kwargs, getattr(f, "__name__", type(f).__name__))
+    with uncollected():
+        traced = Traced(f, example, kwargs, getattr(f, "__name__", type(f).__name__))
     form = Form(traced.arguments, traced.given, traced.structure, traced.results)
     return Program(optimised(traced.tape, {}), traced.tape, form)

@@ -2,74 +2,110 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import update_wrapper
 from operator import index
+from types import MethodType
 from typing import Any
 
 import numpy as np
 
 from microgad.array_functions import stack
 from microgad.errors import InputError, ShapeError, shown
+from microgad.naming import Text
 from microgad.node import Node
-from microgad.tape import Input, Tape
+from microgad.tape import Tape
 from microgad.structural import shape, transpose
 from microgad.tracers import PLAIN, tracer
 from microgad.tracing import traced
 from microgad.trees import tree_flatten, tree_leaves, tree_unflatten
 
 from .batching import Batch
-from .calls import Jitted, is_data
+from .calls import Jitted
 from .kernel import Kernel
+from .traced import as_input, is_data
 
 
 class Mapped:
     """A function under `vmap`; see there."""
 
-    def __init__(self, f: Callable[..., Any], in_axes: Any, out_axes: int) -> None:
-        self.f, self.in_axes, self.out_axes = f, in_axes, out_axes
-        self.name = getattr(f, "__name__", type(f).__name__)
-        self.jitted = Jitted(self.inline, set(), reads=f, name=f"vmap({self.name})")
+    def __init__(self, f: Callable[..., Any], in_axes: Any, out_axes: Any) -> None:
+        self._f, self._in_axes, self._out_axes = f, in_axes, out_axes
+        self._name = f"vmap({getattr(f, '__name__', type(f).__name__)})"
+        self._jitted = Jitted(self._inline, reads=f, name=self._name)
         update_wrapper(self, f, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.jitted(*map(_examples, args), **{k: _examples(x) for k, x in kwargs.items()})
+        given = [_examples(x, self._name, axis) for x, axis in zip(args, self._axes(args), strict=True)]
+        return self._jitted(*given, **{k: _examples(x, self._name) for k, x in kwargs.items()})
 
-    def explain(self) -> Any:
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._f, name)  # of a module: its parameters and the like
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name}>"
+
+    def explain(self) -> Text:
         """How the function runs; see `jit`."""
-        return self.jitted.explain()
+        return self._jitted.explain()
 
-    def inline(self, *args: Any, **kwargs: Any) -> Any:
+    def _axes(self, args: Any) -> Sequence[Any]:
+        """The axis of each positional argument."""
+        if not isinstance(self._in_axes, (tuple, list)):
+            return (self._in_axes,) * len(args)
+        if len(self._in_axes) != len(args):
+            raise InputError(f"{self._name}: in_axes is of {len(self._in_axes)} arguments, and it is called with {len(args)}")
+        return self._in_axes
+
+    def _inline(self, *args: Any, **kwargs: Any) -> Any:
         """The function on tracers, as a part of what is traced."""
-        axes = self.in_axes if isinstance(self.in_axes, (tuple, list)) else (self.in_axes,) * len(args)
-        if len(axes) != len(args):
-            raise InputError(f"vmap of {self.name}: in_axes has {len(axes)} axes, and it is given {len(args)} arguments")
         leaves, structure = tree_flatten((args, kwargs))
-        counts = [len(tree_leaves(x)) for x in args]
-        of_leaf = [axis for axis, n in zip(axes, counts, strict=True) for _ in range(n)]
-        of_leaf += [0] * (len(leaves) - len(of_leaf))
-        mapped: list[Any] = []
-        sizes = {}
-        for k, (x, axis) in enumerate(zip(leaves, of_leaf, strict=True)):
-            if not is_data(x) or axis is None:
-                mapped.append(None)
-                continue
-            of = shape(x)
-            if not -len(of) <= axis < len(of):
-                raise ShapeError(
-                    f"vmap of {self.name}: argument {structure.place(k)[3:]} of shape {of} has no axis {axis}; where it is "
-                    "the same for all examples, in_axes is None there"
-                )
-            mapped.append(axis % len(of))
-            sizes[of[axis]] = k
-        if len(sizes) != 1 or 0 in sizes:
-            said = "no argument has an axis of examples" if not sizes else "there are no examples" if 0 in sizes else (
-                f"arguments have different numbers of examples: {', '.join(map(str, sizes))}")  # fmt: skip
-            raise ShapeError(f"vmap of {self.name}: {said}")
+        asked = [axis for x, of in zip(args, self._axes(args), strict=True) for axis in self._of_leaves("in_axes", of, x)]
+        asked += [0] * (len(leaves) - len(asked))
+        mapped = [self._axis(axis, x, structure.place(k)) for k, (x, axis) in enumerate(zip(leaves, asked, strict=True))]
+        sizes = {shape(x)[axis]: structure.place(k) for k, (x, axis) in enumerate(zip(leaves, mapped, strict=True)) if axis is not None}
+        if not sizes:
+            raise ShapeError(f"{self._name}: no argument has an axis of examples")
+        if len(sizes) > 1:
+            said = ", ".join(f"{n} in {_said(place)}" for n, place in sizes.items())
+            raise ShapeError(f"{self._name}: the arguments have different numbers of examples: {said}")
         [size] = sizes
-        return self.applied(leaves, structure, mapped, size)
+        if not size:
+            raise ShapeError(f"{self._name}: there are no examples")
+        return self._applied(leaves, structure, mapped, size)
 
-    def applied(self, leaves: Sequence[Any], structure: Any, mapped: Sequence[int | None], size: int) -> Any:
+    def _of_leaves(self, which: str, axis: Any, x: Any) -> list[Any]:
+        """The axis of each leaf, of one axis for all of them or of a container like theirs."""
+        if isinstance(axis, (tuple, list, dict)):
+            if type(axis) is not type(x) or (axis.keys() != x.keys() if isinstance(x, dict) else len(axis) != len(x)):
+                raise InputError(f"{self._name}: {which} has {shown(axis)} for the structure {tree_flatten(x)[1]}")
+            pairs = [(axis[k], x[k]) for k in x] if isinstance(x, dict) else list(zip(axis, x, strict=True))
+            return [found for pair in pairs for found in self._of_leaves(which, *pair)]
+        if axis is not None:
+            try:
+                axis = index(axis)
+            except TypeError:
+                raise InputError(f"{self._name}: {which} are integers or None, not {shown(axis)}") from None
+        return [axis] * len(tree_leaves(x))
+
+    def _axis(self, axis: int | None, x: Any, place: str) -> int | None:
+        """The axis of examples of a leaf, counted from the front; None if it is the same for all."""
+        if axis is None or not is_data(x):
+            return None
+        of = shape(x)
+        if not -len(of) <= axis < len(of):
+            raise ShapeError(
+                f"{self._name}: {_said(place)}, of shape {of}, has no axis {axis}; of what is the same for all "
+                "examples, in_axes is None"
+            )
+        return axis % len(of)
+
+    def _applied(self, leaves: Sequence[Any], structure: Any, mapped: Sequence[int | None], size: int) -> Any:
         """Trace one example, and compute all."""
         with traced() as trace:
             given, full = [], []
@@ -80,11 +116,10 @@ class Mapped:
                 full.append(_example(x, axis))
                 given.append(full[-1])
             positional, named = tree_unflatten(structure, full)
-            out = self.f(*positional, **named)
+            out = self._f(*positional, **named)
         found, outer = tree_flatten(out)
         nodes = [x for x in found if isinstance(x, Node)]
-        inputs = [Input("", _type(x), type(x) in PLAIN, None, x._value) for x in given]
-        tape: Tape = Tape.of_graph(self.name, list(zip(given, inputs, strict=True)), trace.nodes, nodes)
+        tape: Tape = Tape.of_graph(self._name, [(x, as_input(x)) for x in given], trace.nodes, nodes)
         trace.close()
         kernel = Kernel(tape)
         many = [_last(x, axis) for x, axis in zip(leaves, mapped, strict=True) if axis is not None]
@@ -99,12 +134,39 @@ class Mapped:
                 parts = [values[i] for i in source]
                 operands.append(stack(parts) if len(parts) else np.zeros(0))
         results = Batch(kernel.arrays, size).run(operands, flags)
-        made = iter([_placed(x, flag, size, self.out_axes, self.name) for x, flag in results])
-        return tree_unflatten(outer, [next(made) if isinstance(x, Node) else _repeated(x, size) for x in found])
+        made = iter(results)
+        axes = self._of_leaves("out_axes", self._out_axes, out)
+        return tree_unflatten(
+            outer, [self._placed(x, axis, size, made) for x, axis in zip(found, axes, strict=True)]
+        )
+
+    def _placed(self, x: Any, axis: int | None, size: int, made: Iterator[tuple[Any, bool]]) -> Any:
+        """A leaf of the result with the axis of examples where it is asked for."""
+        if isinstance(x, Node):
+            x, many = next(made)
+        elif is_data(x):
+            x, many = np.asarray(x, float), False
+        else:
+            return x
+        if axis is None:
+            if many:
+                raise ShapeError(f"{self._name}: a result differs between the examples, and out_axes is None for it")
+            return x
+        if not many:
+            x = np.repeat(x[..., None], size, -1) if type(x) is np.ndarray else Batch(Tape(self._name), size).spread(x, False)
+        n = len(shape(x))
+        if not -n <= axis < n:
+            raise ShapeError(f"{self._name}: a result of shape {shape(x)[:-1]} for each example has no axis {axis} for them")
+        order = list(range(n - 1))
+        order.insert(axis % n, n - 1)
+        return x if order == list(range(n)) else transpose.given(axes=tuple(order))(x)
 
 
-def _type(x: Any) -> Any:
-    return None if type(x._value) is float else (x._value.shape, x._value.dtype)
+def _said(place: str) -> str:
+    """An argument, said for people: of the place of a leaf in the pair of arguments and keyword arguments."""
+    which, _, rest = place[1:].partition("][")
+    first, _, more = rest.partition("]")
+    return f"argument {int(first) + 1 if which == '0' else first}{more}"
 
 
 def _example(x: Any, axis: int) -> Any:
@@ -121,39 +183,67 @@ def _last(x: Any, axis: int) -> Any:
     return x if order == tuple(range(n)) else transpose.given(axes=order)(x)
 
 
-def _placed(x: Any, many: bool, size: int, axis: int, name: str) -> Any:
-    """A result with the axis of examples where it is asked for."""
-    if not many:
-        x = Batch(Tape(name), size).spread(x, False)
-    n = len(shape(x))
-    if not -n <= axis < n:
-        raise ShapeError(f"vmap of {name}: a result of shape {shape(x)[-1:] + shape(x)[:-1]} has no axis {axis} for out_axes")
-    order = list(range(n - 1))
-    order.insert(axis % n, n - 1)
-    return x if order == list(range(n)) else transpose.given(axes=tuple(order))(x)
-
-
-def _repeated(x: Any, size: int) -> Any:
-    """A result that is no node: the same number for every example."""
-    return np.broadcast_to(np.asarray(x, float), (size, *np.shape(x))).copy()
-
-
-def _examples(x: Any) -> Any:
+def _examples(x: Any, name: str, axis: Any = 0) -> Any:
     """An argument with an axis of examples: a list of examples, made of numbers, becomes arrays in its structure."""
-    if not isinstance(x, (list, tuple)) or not x:
+    if axis is None or not isinstance(x, (list, tuple)) or not x:
         return x
+    if isinstance(axis, (list, tuple)):
+        return type(x)(_examples(one, name, of) for one, of in zip(x, axis, strict=True)) if len(axis) == len(x) else x
     leaves = tree_leaves(x)
     if all(len(shape(leaf)) for leaf in leaves if is_data(leaf)):
         return x
     parts = [tree_flatten(one) for one in x]
-    if any(structure != parts[0][1] for _, structure in parts):
-        raise ShapeError(f"the examples of a vmap differ in their structure: {shown(x)}")
+    for k, (_, structure) in enumerate(parts):
+        if structure != parts[0][1]:
+            raise ShapeError(f"{name}: example {k} has the structure {structure}, and the first one {parts[0][1]}")
     columns = [stack(list(column)) for column in zip(*(found for found, _ in parts), strict=True)]
     return tree_unflatten(parts[0][1], columns)
 
 
-def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: int = 0) -> Any:
-    """A function of one example as a function of many."""
+def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Any:
+    """A function of one example as a function of many, computed with arrays.
+
+    The first call for each structure and shape of the arguments traces `f` on one example; all examples then run at
+    once, as under `jit`, which it includes: code for one sample and each of its numbers becomes matrix products. It
+    composes with `jit`, `grad` and itself.
+
+    Parameters
+    ----------
+    f : callable
+        A function or a module, of numbers, arrays, Values, Tensors, and of lists, tuples and dicts of them.
+    in_axes : int, None, or tuple of them
+        The axis of the examples in each positional argument; None for one that is the same for all. An argument that is
+        a container may have one like it. A list of numbers, or of lists of numbers, is one of examples. Keyword
+        arguments have their examples in axis 0, and leaves that `f` closes over are the same for all.
+    out_axes : int, None, or a container of them
+        Where the results have the axis of the examples.
+
+    Returns
+    -------
+    callable
+        Of the same arguments, with the axis; it returns arrays or Tensors where `f` returns numbers, Values or Tensors.
+
+    Raises
+    ------
+    InputError
+        If `f` is no function, or `in_axes` does not fit its arguments.
+    ShapeError
+        In a call, if the arguments have no such axis, or different numbers of examples.
+    TraceError
+        In a call, as under `jit`.
+
+    Examples
+    --------
+    >>> import microgad as mg
+    >>> w = mg.Value(3.0)
+    >>> def predict(x):
+    ...     return mg.tanh(w * x[0] + x[1])
+    >>> mg.vmap(predict)([[0.0, 0.0], [1.0, -3.0]])
+    Tensor(data=[0. 0.], grad=None)
+    >>> slopes = mg.vmap(mg.grad(lambda x, y: x * x * y), in_axes=(0, None))
+    >>> slopes(np.array([1.0, 2.0, 3.0]), 10.0)
+    array([20., 40., 60.])
+    """
     if not callable(f):
         raise InputError(f"vmap is that of a function, not of {shown(f)}")
-    return Mapped(f, in_axes, index(out_axes))
+    return Mapped(f, in_axes, out_axes)
