@@ -1,0 +1,168 @@
+"""A function as it was traced: its tape, how its arguments are given, and how its results are put together."""
+
+from __future__ import annotations
+
+import gc
+import inspect
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from microgad.node import Node
+from microgad.tape import Input, Tape
+from microgad.tracers import PLAIN, tracer
+from microgad.tracing import Reads, traced, undrawn
+from microgad.trees import Structure, tree_flatten, tree_unflatten
+
+NUMBERS = (float, int, np.floating, np.integer)
+
+
+def is_data(x: Any) -> bool:
+    """Whether a leaf of the arguments is traced: a number, an array or a node; anything else is a part of the function.
+
+    Examples
+    --------
+    >>> is_data(1.5), is_data(True), is_data("mean")
+    (True, False, False)
+    """
+    if isinstance(x, np.ndarray):
+        return x.dtype.kind in "biuf"
+    return isinstance(x, (Node, *NUMBERS)) and not isinstance(x, bool)
+
+
+class Static:
+    """What is no number, or is named to be a part of the function: another one makes another program."""
+
+    __slots__ = ("key", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        try:
+            hash(value)
+            self.key: Any = type(value), value
+        except TypeError:
+            self.key = type(value), id(value)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Static) and self.key == other.key
+
+
+def flattened(args: Any, kwargs: Any, static: Collection[Any] = ()) -> tuple[list[Any], Structure]:
+    """The leaves of all arguments, those that are no data as `Static`, and their structure.
+
+    Examples
+    --------
+    >>> leaves, structure = flattened((1.0, [2.0]), {"mode": "mean"})
+    >>> print([type(x).__name__ for x in leaves], structure)
+    ['float', 'float', 'Static'] ((*, [*]), {'mode': *})
+    """
+    if static:
+        args = tuple([Static(x) if i in static else x for i, x in enumerate(args)])
+        kwargs = {k: Static(x) if k in static else x for k, x in kwargs.items()}
+    leaves, structure = tree_flatten((args, kwargs))
+    return [x if is_data(x) or type(x) is Static else Static(x) for x in leaves], structure
+
+
+class Traced:
+    """What came of tracing a function.
+
+    Attributes
+    ----------
+    tape : Tape
+        The instructions, as they were traced.
+    arguments : Structure
+        Of the positional and the keyword arguments.
+    given : list of bool
+        For each leaf of these whether it is data, and so an input of the tape.
+    structure : Structure
+        Of what the function returns.
+    results : list
+        For each leaf of that the number of an output of the tape, or something `Static`.
+    plain : list of bool
+        For each output whether it is a plain number or array where nothing is traced.
+    modes : list of (module, bool)
+        The modules that were called, and whether they were training.
+    reads : Reads
+        What the function reads besides.
+    """
+
+    def __init__(
+        self, f: Callable[..., Any], args: Any, kwargs: Any, name: str, static: Collection[Any] = (), reads: Any = None
+    ) -> None:
+        self.reads = Reads(reads or f)
+        leaves, self.arguments = flattened(args, kwargs, static)
+        self.given = [is_data(x) for x in leaves]
+        names = _names(reads or f, self.arguments, self.given)
+
+        def run() -> tuple[Any, list[Any], Any]:
+            with traced() as trace:
+                full = [tracer(x) if data else x.value for x, data in zip(leaves, self.given, strict=True)]
+                given = [x for x, data in zip(full, self.given, strict=True) if data]
+                for node, called in zip(given, names, strict=True):
+                    node._name = node._name or called
+                positional, named = tree_unflatten(self.arguments, full)
+                return f(*positional, **named), given, trace
+
+        with undrawn(run, self.reads.generators):
+            out, given, trace = run()
+        found, self.structure = tree_flatten(out)
+        nodes = [x for x in found if isinstance(x, Node)]
+        self.tape: Tape = Tape.of_graph(name, [(x, as_input(x)) for x in given], trace.nodes, nodes)
+        self.plain = [type(x) in PLAIN for x in nodes]
+        outputs = iter(range(len(nodes)))
+        self.results: list[Any] = [next(outputs) if isinstance(x, Node) else Static(x) for x in found]
+        self.modes = list(trace.modes.items())
+        trace.close()
+
+
+def as_input(node: Any) -> Input:
+    """A tracer as an input of a tape.
+
+    Examples
+    --------
+    >>> as_input(tracer(2.0)).plain
+    True
+    """
+    data = node._value
+    kind = None if type(data) is float else (data.shape, data.dtype)
+    return Input(str(node._name or ""), kind, type(node) in PLAIN, None, data)
+
+
+def _names(f: Any, structure: Structure, given: Sequence[bool]) -> list[str]:
+    """What the arguments that are data are called."""
+    try:
+        names = [p.name for p in inspect.signature(f).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    except (TypeError, ValueError):
+        names = []
+    found = []
+    for k in (k for k, data in enumerate(given) if data):
+        which, _, rest = structure.place(k)[1:].partition("][")  # of [0][1]['w'], in the pair (args, kwargs)
+        first, _, more = rest.partition("]")
+        if which == "0":
+            first = names[int(first)] if int(first) < len(names) else f"arg{first}"
+        found.append(first.strip("'\"") + more)
+    return found
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the cyclic garbage collector, which would look through every node of a trace again and again.
+
+    Examples
+    --------
+    >>> with uncollected():
+    ...     gc.isenabled()
+    False
+    """
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
