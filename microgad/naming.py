@@ -74,6 +74,18 @@ def magnitude(count: int) -> str:
     return f"{count:,}" if count < 10**15 else f"about 10 to the power of {math.floor(math.log10(count))}"
 
 
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """The first of some names, and how many more there are.
+
+    Examples
+    --------
+    >>> listed(["x", "y", "z"], 2)
+    'x, y, … and 1 more'
+    """
+    more = [f"… and {len(names) - most:,} more"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])
+
+
 def literal(text: str) -> str:
     """A name on one line, with what cannot be printed as an escape."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -24,8 +24,9 @@ class Input(NamedTuple):
         Of an array; None for a single number.
     plain : bool
         Whether it is a number or array, and no Value or Tensor: nobody asks for its gradient.
-    node : Value, Tensor or None
-        The node itself, if the function closes over it: its number is read in each call.
+    node : Value, Tensor, tuple of Values, or None
+        The node itself, or the nodes whose numbers lie in an array, if the function closes over it: its number is read
+        in each call.
     example : float or array
         What it was when the function was traced.
     """
@@ -175,6 +176,9 @@ class Tape:
                 values.append(self.numbers[i])
             else:
                 values.append(row(*[values[x] for x in self.operands[i]]))
+        for i, name in self.names.items():
+            if i >= len(given) and hasattr(values[i], "_name") and not values[i]._name:
+                values[i]._name = name
         return values
 
     def kept(self, outputs: Sequence[int]) -> Tape:

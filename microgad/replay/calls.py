@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from microgad.errors import InputError, shown
-from microgad.naming import Text
+from microgad.naming import Text, listed
 from microgad.primitive import ranks, silent, tracing, watchers
 from microgad.recording import silenced
 from microgad.tensor import USED, Tensor, leaf
@@ -107,7 +107,9 @@ class Entry:
         if variant is None:
             both = enumerate((*leaves, *self.nodes))
             wanted = [i for i, x in both if flags is not None and type(x) in ranks and x.needs]
+            started = perf_counter()
             variant = self.variants[key] = kernel.variant(wanted)
+            self.seconds += perf_counter() - started
         frame = variant.frame()
         outputs = frame.forward(*self.given(data))
         nodes: list[Any] = []
@@ -149,7 +151,7 @@ class Entry:
         given = [f"{x.name} {x.type[0]}" if x.type else x.name for x in tape.inputs if x.node is None]
         how = "NumPy" if kernel.regular or not kernel.scalar else "straight-line Python"
         times = f"{self.calls:,} calls" + (f", {self.eager:,} more in the function itself" if self.eager else "")
-        return f"({', '.join(given)}): {how}, {kernel.why}; {times}; traced and planned in {1e3 * self.seconds:.1f} ms"
+        return f"({listed(given)}): {how}, {kernel.why}; {times}; traced and planned in {1e3 * self.seconds:.1f} ms"
 
 
 def _operand(x: Any, data: Any) -> Any:

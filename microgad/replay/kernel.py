@@ -23,6 +23,7 @@ from . import derive
 from .lower import Lowered, compiled
 from .optimise import optimised
 from .regroup import Irregular, regrouped
+from .traced import uncollected
 
 Passes = tuple[Callable[..., Any], Callable[..., Any]]
 
@@ -142,7 +143,8 @@ class Kernel:
         by = frozenset([self.where[i] for i in wanted])
         if by not in self._variants:
             try:
-                self._variants[by] = Variant(self, sorted(by))
+                with uncollected():
+                    self._variants[by] = Variant(self, sorted(by))
             except DomainError:  # of a derivative, which is an error where it is asked for
                 return self.variant(())
         return self._variants[by]

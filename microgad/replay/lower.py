@@ -381,9 +381,14 @@ class Lowered:
             outputs = tape.outputs[: self.results] if phase == 0 else tape.outputs[self.results :]
             self.line(f"return ({''.join(self.use(i) + ', ' for i in outputs)})")
             bodies.append(self.body)
+        if self.crossing:
+            left = "".join(f"{name}, " for name in sorted(self.crossing))
+            bodies[0].insert(-1, f"left = ({left})")
+            bodies[1].insert(0, f"({left}) = left")
+            self.held.add("left")
         self.shared = [not self.single(i) and (i in self.fixed or i in self.seen) or i < n for i in tape.outputs]
         lines = ["def make():", *(f"    {line}" for line in self.top)]
-        kept = sorted(self.crossing | self.held)
+        kept = sorted(self.held)
         lines += [f"    {name} = None" for name in kept]
         for phase, name in enumerate(("forward", "backward")):
             given = ", ".join(f"a{i}" for i in range(n) if self.phase[i] == phase)

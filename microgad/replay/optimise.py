@@ -165,8 +165,10 @@ class Builder:
 
     def _folded(self, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
         numbers = [self.tape.numbers.get(i) for i in given]
-        if any(x is None for x in numbers) or (self.rules is not RULES and not row.partials):
+        if any(x is None for x in numbers):
             return None
+        if self.rules is not RULES and not row.partials and math.prod(() if kind is None else kind[0]) > 1:
+            return None  # an array that is made of a smaller one says less
         try:
             with np.errstate(all="ignore"):
                 data = row(*numbers) if row.partials else row.array(*numbers, **row.params)

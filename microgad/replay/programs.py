@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from microgad.errors import InputError, MicrogadError, ShapeError, shown
-from microgad.naming import literal
+from microgad.naming import listed, literal
 from microgad.node import Node
 from microgad.order import order_of_all
 from microgad.scopes import Scope
@@ -25,7 +25,7 @@ from .regroup import Irregular, regrouped
 from .rows import results
 from .traced import Static, Traced, flattened, is_data, uncollected
 
-LINES, NAMES = 100, 8  # of a listing; a longer one says how many are missing
+LINES = 100  # of a listing; a longer one says how many are missing
 
 
 class Form(NamedTuple):
@@ -96,55 +96,57 @@ class Program:
 
     # ---- as text
 
-    def names(self) -> list[str]:
-        """What each value is called in a listing."""
-        tape, taken, found = self.tape, set[str](), list[str]()
-        count = arrays = 0
-        for i, row in enumerate(tape.rows):
-            if self._the_same(i):
-                found.append(found[tape.operands[i][0]])
-                continue
-            own = tape.names.get(i)
-            wish = "" if own is None or (type(own) is Scope and own.made_up) else literal(str(own))
-            if i in tape.numbers and not np.ndim(tape.numbers[i]):
-                found.append(numeral(tape.numbers[i], 6).text)
-                continue
-            if i in tape.numbers:
-                arrays += 1
-                wish = f"C{arrays}"
-            while not wish or wish in taken:
-                count += 1
-                wish = f"v{count}" if row is not None else f"p{count}"
-            taken.add(wish)
-            found.append(wish)
-        return found
-
     def __str__(self) -> str:
-        tape, names = self.tape, self.names()
+        tape = self.tape
         users = Counter(x for given in tape.operands for x in given)
+        last = {x: i for i, given in enumerate(tape.operands) for x in given}
+        inside = {  # products, which stand in the sum that uses them: W @ x + b
+            i for i, row in enumerate(tape.rows)
+            if row is not None and row.name == "matmul" and users[i] == 1 and i not in tape.outputs
+            and tape.rows[last[i]].name in ("add", "sub")  # type: ignore[union-attr]
+        }  # fmt: skip
+        names = self._names(inside)
         arrays = [self._said(i, names) for i, x in tape.numbers.items() if np.ndim(x) and users[i]]
-        head = [_listed([self._said(i, names) for i, x in enumerate(tape.inputs) if (x.node is None) is given])
+        head = [listed([self._said(i, names) for i, x in enumerate(tape.inputs) if (x.node is None) is given])
                 for given in (True, False)]  # fmt: skip
         lines = []
-        # A product stands in the sum that uses it: W @ x + b.
-        last = {x: i for i, given in enumerate(tape.operands) for x in given}
         for i, row, operands, _ in self.instructions:
             if self._the_same(i):
                 continue
             text = row.text.format(*[_enclosed(names[x]) for x in operands])
-            user = tape.rows[last[i]] if users[i] == 1 else None
-            if row.name == "matmul" and user is not None and user.name in ("add", "sub") and i not in tape.outputs:
+            if i in inside:
                 names[i] = text
             else:
                 lines.append(f"  {self._said(i, names)} = {text}")
-            if len(lines) > LINES:
-                lines[LINES:] = ["  … and more"]
-                break
-        lines += [f"  return {_listed([names[i] for i in tape.outputs])}"]
-        ahead = [f"  parameters {head[1]}"] * bool(head[1]) + [f"  constants {_listed(arrays)}"] * bool(arrays)
-        return "\n".join([f"{tape.name}({head[0]}): {len(self):,} instructions", *ahead, *lines])
+        if len(lines) > LINES:
+            lines[LINES:] = [f"  … and {len(lines) - LINES:,} more"]
+        lines += [f"  return {listed([names[i] for i in tape.outputs])}"]
+        ahead = [f"  parameters {head[1]}"] * bool(head[1]) + [f"  constants {listed(arrays)}"] * bool(arrays)
+        count = len(self)
+        return "\n".join([f"{tape.name}({head[0]}): {count:,} instruction{'s' * (count != 1)}", *ahead, *lines])
 
     __repr__ = __str__
+
+    def _names(self, inside: Collection[int] = ()) -> list[str]:
+        """What each value is called; of those that stand inside of another one, no number is used up."""
+        tape, taken, found = self.tape, set[str](), list[str]()
+        count = {"v": 0, "p": 0, "C": 0}
+        for i, row in enumerate(tape.rows):
+            if self._the_same(i):
+                found.append(found[tape.operands[i][0]])
+                continue
+            if i in inside or (i in tape.numbers and not np.ndim(tape.numbers[i])):
+                found.append("" if i in inside else numeral(tape.numbers[i], 6).text)
+                continue
+            own = tape.names.get(i)
+            wish = "" if own is None or (type(own) is Scope and own.made_up) else literal(str(own))
+            stem = "v" if row is not None else "C" if i in tape.numbers else "p"
+            while not wish or wish in taken:
+                count[stem] += 1
+                wish = f"{stem}{count[stem]}"
+            taken.add(wish)
+            found.append(wish)
+        return found
 
     def _the_same(self, i: int) -> bool:
         """Whether a value is only an array without axes as a number, or the other way round."""
@@ -153,7 +155,9 @@ class Program:
 
     def _said(self, i: int, names: Sequence[str]) -> str:
         kind = self.tape.types[i]
-        return names[i] if kind is None else f"{names[i]}: {kind[0]}"
+        if kind is None:
+            return names[i]
+        return f"{names[i]}: {kind[0]}{'' if kind[1] == np.float64 else f' {kind[1]}'}"
 
     # ---- run
 
@@ -218,6 +222,11 @@ class Program:
         >>> import microgad as mg
         >>> program = mg.trace(lambda x, y: x * x * y, 3.0, 2.0).gradient()
         >>> print(program)
+        <lambda>(x, y): 3 instructions
+          v1 = x * x
+          v2 = y * x
+          v3 = 2 * v2
+          return v3, v1
         >>> program(3.0, 2.0)
         (12.0, 9.0)
         """
@@ -252,7 +261,23 @@ class Program:
         >>> import microgad as mg
         >>> def layer(W, b, x):
         ...     return [mg.relu(sum(w * u for w, u in zip(row, x)) + c) for row, c in zip(W, b)]
-        >>> W, b, x = [[mg.Value(0.1)] * 20] * 30, [mg.Value(0.5)] * 30, [1.0] * 20
+        >>> W = [[mg.Value(0.1 * i) for i in range(3)] for _ in range(4)]
+        >>> b = [mg.Value(0.5) for _ in range(4)]
+        >>> program = mg.trace(lambda x: layer(W, b, x), [1.0, 2.0, 3.0]).regrouped()
+        >>> print(program)
+        <lambda>(x: (3,)): 9 instructions
+          parameters p: (16,)
+          W1: (4, 3) = p[0:16].reshape(4, 4)[:, :3]
+          b1: (4,) = p[3:16:4]
+          v1: (4,) = W1 @ x + b1
+          v2: (4,) = relu(v1)
+          v3 = v2[0]
+          v4 = v2[1]
+          v5 = v2[2]
+          v6 = v2[3]
+          return v3, v4, v5, v6
+        >>> [round(y, 12) for y in program([1.0, 2.0, 3.0])]
+        [1.3, 1.3, 1.3, 1.3]
         """
         try:
             tape, sources = regrouped(self._raw)
@@ -277,7 +302,15 @@ class Program:
         Examples
         --------
         >>> import microgad as mg
-        >>> print(mg.trace(lambda x, y: x * mg.tanh(y), 1.0, 2.0).to_python())
+        >>> source = mg.trace(lambda x, y: x * mg.tanh(y), 1.0, 2.0).to_python()
+        >>> print(source[source.index("d_x = ") :].rstrip())
+        d_x = np.tanh(y)
+            v1 = x * d_x
+            # backward
+            v2 = d_x * d_x
+            v3 = 1.0 - v2
+            d_y = x * v3
+            return v1, (d_x, d_y)
         """
         tape, by = self.tape, list[int]()
         if len(tape.outputs) == 1 and (tape.types[tape.outputs[0]] or ((),))[0] == ():
@@ -297,9 +330,6 @@ class Program:
         """
         leaves = derive.leaves_of(self.tape.inputs)
         values = self.tape.replay(leaves)
-        for i, name in self.tape.names.items():
-            if isinstance(values[i], Node) and not values[i]._name:
-                values[i]._name = name
         return [values[i] for i in self.tape.outputs]
 
     def root(self) -> Node:
@@ -320,11 +350,6 @@ class Program:
         kinds = [self.tape.types[i] for i in self.tape.outputs]
         if len(kinds) != 1 or (kinds[0] is not None and kinds[0][0] != ()):
             raise ShapeError(f"{what} of {self.name}: it returns {self._form.results!s:.60}, and not one number")
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = [f"… and {len(names) - NAMES:,} more"] if len(names) > NAMES else []
-    return ", ".join([*names[:NAMES], *more])
 
 
 def _enclosed(name: str) -> str:
@@ -369,6 +394,10 @@ def trace(f: Callable[..., Any], *example: Any, **kwargs: Any) -> Program:
     ...     return (x + y) * z
     >>> program = mg.trace(f, -2.0, 5.0, -4.0)
     >>> print(program)
+    f(x, y, z): 2 instructions
+      v1 = x + y
+      v2 = v1 * z
+      return v2
     >>> program(1.0, 2.0, 3.0)
     9.0
     """

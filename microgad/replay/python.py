@@ -19,7 +19,7 @@ from .rows import spelled
 ONE_BY_ONE = 12  # so many single numbers that a function closes over are arguments of their own; more are one array
 WIDE = 100  # columns, from which on a call is broken into lines
 SOURCES = {  # rows whose text is no Python, or another one
-    "greater": "({} > {})", "equal": "({} == {})", "where": "np.where({}, {}, {})", "relu": "np.maximum({}, 0.0)",
+    "greater": "{} > {}", "equal": "{} == {}", "where": "np.where({}, {}, {})", "relu": "np.maximum({}, 0.0)",
     "clip": "np.clip({}, {}, {})", "step": "np.heaviside({}, 1.0)", "identity": "{}", "data": "{}", "detach": "{}",
 }  # fmt: skip
 INFIX = {"add": 1, "sub": 1, "mul": 2, "div": 2, "neg": 3, "pow": 4, "matmul": 2}
@@ -111,7 +111,7 @@ class Writer:
     def source(self) -> str:
         """The text."""
         tape = self.tape
-        function = self.fresh(tape.name)
+        function = self.fresh("f" if tape.name == "<lambda>" else tape.name)
         arguments = self.arguments()
         for i in range(len(tape.inputs), len(tape.rows)):
             if i in tape.numbers:
@@ -136,7 +136,7 @@ class Writer:
         self.lines.append(f"return {answer}")
         head = ["import math"] * self.uses("math.") + ["import numpy as np"] * self.uses("np.")
         body = "\n".join([f"def {function}({', '.join(arguments)}):", self.said(), *(f"    {line}" for line in self.lines)])
-        text = "\n".join(x for x in ("\n".join(head), "\n".join(self.constants)) if x)
+        text = "\n\n".join(x for x in ("\n".join(head), "\n".join(self.constants)) if x)
         return "\n\n\n".join([*([text] if text else []), *(HELPERS[name].strip() for name in self.helpers), body]) + "\n"
 
     def uses(self, word: str) -> bool:

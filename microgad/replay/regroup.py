@@ -212,7 +212,9 @@ class Regrouping:
             if x.type is None:
                 self.placed.setdefault(_pool(x), []).append(i)
         for kind, found in self.placed.items():
-            self.pool[kind] = Tensor(np.zeros(len(found)), kind != "number", name=kind[0])
+            stems = {tape.inputs[i].name.partition("[")[0] for i in found} if kind != "parameter" else ()
+            name = stems.pop() if len(stems) == 1 else kind[0]  # that of an argument, where all are from one
+            self.pool[kind] = Tensor(np.zeros(len(found)), kind != "number", name=name)
             found.clear()
         self.arrays: dict[int, Any] = {}  # inputs that are arrays
         self.layers = 0
@@ -574,7 +576,8 @@ class Regrouping:
             some = [i for i, x in enumerate(self.tape.inputs) if x.type is None and _pool(x) == kind]
             self.place(kind, np.array(some))
             data = pool._value
-            given.append((pool, Input(pool.name, (data.shape, data.dtype), kind == "number", None, data)))
+            held = tuple([self.tape.inputs[i].node for i in self.placed[kind]]) if kind == "parameter" else None
+            given.append((pool, Input(pool.name, (data.shape, data.dtype), kind == "number", held, data)))
             sources.append(self.placed[kind])
         for i, node in self.arrays.items():
             given.append((node, self.tape.inputs[i]))
