@@ -594,8 +594,9 @@ class SGD(Optimizer):
             else:
                 v *= momentum
                 v += g if not group["dampening"] else (1.0 - group["dampening"]) * g
-            g = g + momentum * v if group["nesterov"] else v
-        x -= group["lr"] * g
+            g = g + momentum * v if group["nesterov"] else v.copy()
+        g *= group["lr"]
+        x -= g
 
 
 class NAG(Optimizer):

@@ -8,6 +8,7 @@ The reverse pass reads what the forward pass has left there, and destroys nothin
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from struct import Struct
@@ -38,6 +39,37 @@ _FUNCTIONS = ("exp", "log", "tanh", "sqrt", "sin", "cos", "fabs", "erf")
 
 class Undefined(ArithmeticError):
     """A number outside of the domain of a row, where Values raise an error and arrays have nan or inf."""
+
+
+class Lender:
+    """Arrays that are given away, and taken back when nobody has them any more: large ones are not made anew each time.
+
+    Parameters
+    ----------
+    make : callable
+        Makes an array that owns its numbers, and views of it: a tuple that begins with the array.
+    """
+
+    def __init__(self, make: Callable[[], tuple[Any, ...]]) -> None:
+        self.make, self.made, self.count = make, list[tuple[Any, ...]](), -1
+
+    def __call__(self) -> tuple[Any, ...]:
+        for found in self.made:
+            if references(found[0]) == self.count:
+                return found
+        found = self.make()
+        if references is not _unknown:
+            self.count = references(found[0])
+            self.made = [*self.made[-1:], found]  # two: while one is filled, the caller still has the other
+        return found
+
+
+def _unknown(x: Any) -> int:
+    """Where references are not counted, or not exactly, nothing is ever taken back."""
+    return 0
+
+
+references = sys.getrefcount if getattr(sys, "_is_gil_enabled", lambda: hasattr(sys, "getrefcount"))() else _unknown
 
 
 def _finite(x: Any) -> None:
@@ -79,7 +111,7 @@ class Lowered:
         self.own = {tape.outputs[k] for k in kept if tape.rows[tape.outputs[k]] is not None}
         self.pools = set(pools)
         self.space: dict[str, Any] = {f"math_{name}": getattr(math, name) for name in _FUNCTIONS}
-        self.space |= {"finite": _finite, "inf": math.inf, "nan": math.nan, "errstate": np.errstate, "np": np}
+        self.space |= {"finite": _finite, "inf": math.inf, "nan": math.nan, "errstate": np.errstate, "np": np, "Lender": Lender}
         self.top: list[str] = []
         self.body: list[str] = []
         self.name = [""] * len(tape.rows)
@@ -91,6 +123,7 @@ class Lowered:
         self.seen: dict[int, int] = {}  # views of inputs, and the inputs, by value: of which input
         self.views: dict[int, list[str]] = {}  # lines that make them, which is done anew when the input is another array
         self.held: set[str] = set()  # their names
+        self.loans: dict[int, dict[str, str]] = {}  # large arrays that are given away: what makes them and their views
         self.count = 0
         self._plan()
         self.source = self._written()
@@ -265,8 +298,7 @@ class Lowered:
         assert kind is not None
         self.flat.add(i)
         if i in self.own and i not in self.target:
-            self.name[i] = f"v{i}"
-            self.line(f"v{i} = np.empty({kind[0]}, {kind[1].name!r})")
+            self.name[i] = self.given_away(i, kind)
             return self.name[i]
         self.fixed.add(i)
         if i in self.target:
@@ -280,6 +312,16 @@ class Lowered:
         free = self.free.get(kind)
         self.buffer[i] = self.name[i] = free.pop() if free else self.allocate(kind)
         return self.name[i]
+
+    def given_away(self, i: int, kind: Type) -> str:
+        """An array of the caller's; a large one, with its views, is taken back when nobody has it any more."""
+        text = f"np.empty({kind[0]}, {kind[1].name!r})"
+        if math.prod(kind[0]) > SMALL:
+            self.loans[i] = {f"v{i}": text}
+            self.line(f"loan{i}")
+        else:
+            self.line(f"v{i} = {text}")
+        return f"v{i}"
 
     def release(self, t: int, i: int) -> None:
         """Give back the buffers of what was used here for the last time."""
@@ -336,8 +378,9 @@ class Lowered:
             fill = "empty" if full else "zeros"
             self.flat.add(j)
             if j in self.own and math.prod(kind[0]) > SMALL:  # sooner made anew than copied
-                self.name[j] = f"v{j}"
-                self.line(f"v{j} = np.{fill}({kind[0]}, {kind[1].name!r})")
+                self.name[j] = self.given_away(j, kind)
+                if fill == "zeros" or not clean:
+                    self.line(f"v{j}.fill(0.0)")
                 return self.name[j]
             self.name[j] = self.allocate(kind, fill)
             if not clean:
@@ -348,7 +391,10 @@ class Lowered:
     def view_of(self, j: int, text: str, name: str = "") -> str:
         """A name for a view of what is joined in `j`: made once where that is there already."""
         name = name or f"s{self.fresh()}_"
-        (self.top.append if j in self.fixed else self.line)(f"{name} = {text}")
+        if j in self.loans:
+            self.loans[j][name] = text
+        else:
+            (self.top.append if j in self.fixed else self.line)(f"{name} = {text}")
         return name
 
     def _covered(self, row: Primitive, kind: Type) -> tuple[bool, bool]:
@@ -388,6 +434,12 @@ class Lowered:
             self.held.add("left")
         self.shared = [not self.single(i) and (i in self.fixed or i in self.seen) or i < n for i in tape.outputs]
         lines = ["def make():", *(f"    {line}" for line in self.top)]
+        for i, made in self.loans.items():
+            names = "".join(f"{name}, " for name in made)
+            lines += [f"    def new{i}():", *(f"        {name} = {text}" for name, text in made.items())]
+            lines += [f"        return ({names})", f"    lend{i} = Lender(new{i})"]
+            for body in bodies:
+                body[:] = [f"({names}) = lend{i}()" if line == f"loan{i}" else line for line in body]
         kept = sorted(self.held)
         lines += [f"    {name} = None" for name in kept]
         for phase, name in enumerate(("forward", "backward")):
