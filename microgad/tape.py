@@ -70,6 +70,10 @@ class Tape:
         What some values are called.
     outputs : list of int
         The results.
+    strict : bool
+        Whether some of its arrays stand for numbers that are an error outside of the domain of a row.
+    inlined : int
+        How many operations on numbers its arrays stand for.
     """
 
     def __init__(self, name: str, inputs: Sequence[Input] = ()) -> None:
@@ -81,6 +85,7 @@ class Tape:
         self.numbers: dict[int, Any] = {}
         self.names = {i: x.name for i, x in enumerate(self.inputs) if x.name}
         self.outputs: list[int] = []
+        self.strict, self.inlined = False, 0
         self._constants: dict[Any, int] = {}
 
     @classmethod
@@ -201,7 +206,7 @@ class Tape:
             found.types.append(self.types[i])
             if i in self.names:
                 found.names[now[i]] = self.names[i]
-        found.outputs = [now[i] for i in outputs]
+        found.outputs, found.strict = [now[i] for i in outputs], self.strict
         return found
 
     def bound(self, numbers: Mapping[int, Any]) -> Tape:
@@ -218,7 +223,7 @@ class Tape:
             found.operands.append(tuple([now[x] for x in self.operands[i]]))
             found.types.append(self.types[i])
         found.names |= {now[i]: name for i, name in self.names.items() if i >= len(self.inputs)}
-        found.outputs = [now[i] for i in self.outputs]
+        found.outputs, found.strict = [now[i] for i in self.outputs], self.strict
         return found
 
     def constant(self, x: Any) -> int:

@@ -36,11 +36,19 @@ class Trace:
         All nodes that were born in this run, operands before what uses them; constants among them as leaves.
     modes : dict
         The modules that were called, and whether they were training.
+    inline : callable or None
+        What a function that is differentiated meanwhile becomes before it is called.
+    strict : bool
+        Whether some arrays stand for numbers that are an error outside of the domain of a row.
+    inlined : int
+        How many operations on numbers were replaced by some on arrays.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, outer: Trace | None = None, inline: Callable[..., Any] | None = None) -> None:
         self.nodes: list[Any] = []
-        self.modes: dict[Any, bool] = {}
+        self.modes: dict[Any, bool] = outer.modes if outer else {}
+        self.inline = inline
+        self.strict, self.inlined = False, 0
 
     def born(self, row: Primitive, operands: Sequence[Any], value: Any) -> Any:
         """A new node of `row`, as a tracer."""
@@ -114,8 +122,8 @@ SPELLED_OUT = {**Arithmetic.by_row, "__add__": _add, "__mul__": _mul}
 
 
 @contextmanager
-def traced() -> Iterator[Trace]:
-    """Trace what is computed in this thread meanwhile.
+def traced(inline: Callable[..., Any] | None = None) -> Iterator[Trace]:
+    """Trace what is computed in this thread meanwhile; for `inline` see `Trace`.
 
     Examples
     --------
@@ -125,8 +133,9 @@ def traced() -> Iterator[Trace]:
     >>> trace.nodes == [y]
     True
     """
-    me, found = get_ident(), Trace()
+    me = get_ident()
     outer = tracing.get(me)
+    found = Trace(outer, inline)
     with watched(), by_table(SPELLED_OUT), recording():
         tracing[me] = found
         try:

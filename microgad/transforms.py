@@ -76,8 +76,9 @@ class Run:
             full = list(args)
             for i, tree in zip(places, self.trees(self.variables), strict=True):
                 full[i] = tree
+            inline = tracing[get_ident()].inline if _inside() else None
             try:
-                self._returned(f(*full, **(kwargs or {})), what, has_aux)
+                self._returned((inline(f) if inline else f)(*full, **(kwargs or {})), what, has_aux)
             finally:
                 self._close()
 

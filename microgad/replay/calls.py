@@ -22,6 +22,7 @@ from microgad.tensor import USED, Tensor, leaf
 from microgad.trees import LEAF, ONE, Structure, tree_unflatten
 from microgad.value import Value
 
+from .inline import inlined
 from .kernel import Kernel
 from .traced import Static, Traced, flattened, uncollected
 
@@ -149,7 +150,7 @@ class Entry:
         """The arguments, and how they are computed with."""
         kernel, tape = self.kernel, self.kernel.tape
         given = [f"{x.name} {x.type[0]}" if x.type else x.name for x in tape.inputs if x.node is None]
-        how = "NumPy" if kernel.regular or not kernel.scalar else "straight-line Python"
+        how = "straight-line Python" if kernel.python else "NumPy"
         times = f"{self.calls:,} calls" + (f", {self.eager:,} more in the function itself" if self.eager else "")
         return f"({listed(given)}): {how}, {kernel.why}; {times}; traced and planned in {1e3 * self.seconds:.1f} ms"
 
@@ -206,7 +207,7 @@ class Jitted:
     def _traced(self, key: Any, leaves: Sequence[Any], args: Any, kwargs: Any) -> Entry:
         with uncollected():
             started = perf_counter()
-            traced = Traced(self._f, args, kwargs, self._name, self._static, self._reads)
+            traced = Traced(self._f, args, kwargs, self._name, self._static, self._reads, inlined)
             entry = self._entries[key] = Entry(traced, leaves, started)
         if len(self._entries) > MANY:
             del self._entries[next(iter(self._entries))]

@@ -72,7 +72,7 @@ def with_gradient(tape: Tape, by: Collection[int], of: Sequence[int]) -> tuple[T
         slopes = [_full(found[leaves[i]], leaves[i]) for i in listed]
         given = [(x, y) for x, y in zip(leaves, tape.inputs, strict=True)]
         given += [(x, _input(f"d{k}", x)) for k, x in zip(of, cotangents, strict=True)]
-        return _program(tape.name, given, [*results, *slopes]), listed
+        return _program(tape, given, [*results, *slopes]), listed
 
 
 def gradient(tape: Tape, by: Collection[int], of: Sequence[int]) -> tuple[Tape, list[int]]:
@@ -96,7 +96,7 @@ def tangent(tape: Tape, by: Sequence[int], of: Sequence[int]) -> Tape:
         moved = [_full(found.get(x, 0.0), x) if isinstance(x, Node) else 0.0 for x in results]
         given = [(x, y) for x, y in zip(leaves, tape.inputs, strict=True)]
         given += [(x, _input(f"t{i}", x)) for i, x in zip(by, ways, strict=True)]
-        return _program(tape.name, given, moved)
+        return _program(tape, given, moved)
 
 
 def _seeded(tape: Tape, leaves: Sequence[Any], of: Sequence[int]) -> tuple[list[Any], list[Any], dict[Node, Any]]:
@@ -118,9 +118,10 @@ def _input(name: str, node: Any) -> Input:
     return Input(name, None if type(data) is float else (data.shape, data.dtype), False, None, data)
 
 
-def _program(name: str, given: Sequence[tuple[Any, Input]], results: Sequence[Any]) -> Tape:
+def _program(tape: Tape, given: Sequence[tuple[Any, Input]], results: Sequence[Any]) -> Tape:
     nodes = [x if isinstance(x, Node) else Value(x) if type(x) is float else Tensor(x) for x in results]
-    found: Tape = Tape.of_graph(name, given, order_of_all(nodes), nodes)
+    found: Tape = Tape.of_graph(tape.name, given, order_of_all(nodes), nodes)
+    found.strict = tape.strict
     return found
 
 

@@ -20,9 +20,10 @@ from microgad.tensor import Tensor, leaf
 from microgad.value import Value
 
 from . import derive
-from .lower import Lowered, compiled
+from .lower import SAME, Lowered, compiled
 from .optimise import optimised
 from .regroup import Irregular, regrouped
+from .scalars import scalars
 from .traced import uncollected
 
 Passes = tuple[Callable[..., Any], Callable[..., Any]]
@@ -99,27 +100,40 @@ class Kernel:
     arrays : Tape
         What runs: regrouped, if that makes it shorter.
     sources : list
-        For each input of `arrays` which input of `program` it is, or which numbers lie in it.
+        For each input of `arrays` which input of `tape` it is, or which numbers lie in it.
+    regular, python : bool
+        Whether it was regrouped, and whether most of it is computed number by number.
+    numbers : int
+        How many operations on numbers have become some on arrays.
+    why : str
+        Why it runs as it does.
     of : list of int
         The outputs that are nodes where the kernel is called on nodes; the others are plain numbers and arrays.
     """
 
     def __init__(self, tape: Tape, of: Sequence[int] | None = None) -> None:
         self.tape = tape
-        numbers = [row for row, kind in zip(tape.rows, tape.types, strict=True) if row is not None and kind is None]
-        self.scalar = bool(numbers)
-        self.strict = any(row.domain for row in numbers)
-        self.arrays, self.regular = tape, False
+        plain = scalars(tape)
+        numbers = [row for row, kind in zip(plain.rows, plain.types, strict=True) if row is not None and kind is None]
+        # Values raise an error outside of the domain of a row, where arrays have nan or inf.
+        self.strict = tape.strict or any(
+            row.domain for row, kind in zip(tape.rows, tape.types, strict=True) if row is not None and kind is None
+        )
+        self.scalar = bool(numbers) or self.strict
+        self.arrays, self.regular, why = tape, False, ""
         self.sources: list[int | list[int]] = list(range(len(tape.inputs)))
-        self.why = "arrays as they were written"
         if numbers:
             try:
-                self.arrays, self.sources = regrouped(tape)
+                self.arrays, self.sources = regrouped(plain)
                 self.regular = True
-                few = sum(row is not None for row in self.arrays.rows)
-                self.why = f"{len(numbers):,} operations on numbers became {few:,} on arrays"
             except Irregular as error:
-                self.why = str(error)
+                why = str(error)
+        rows = sum(row is not None and row.name not in (*SAME, "item") for row in self.arrays.rows)
+        self.numbers = len(numbers) * self.regular + tape.inlined  # operations on numbers that are on arrays now
+        self.python = not self.regular and not tape.inlined and 2 * len(numbers) > rows
+        if self.numbers:
+            why = f"{self.numbers:,} operations on numbers became {rows:,} on arrays"
+        self.why = why if self.numbers or self.python else "arrays as they were written"
         self.where: dict[int, int] = {}  # of each input of the program the one of `arrays` that it is or lies in
         for k, source in enumerate(self.sources):
             self.where |= dict.fromkeys(source if isinstance(source, list) else [source], k)

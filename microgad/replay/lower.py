@@ -22,6 +22,7 @@ from microgad.tape import Tape, Type
 
 from .rows import nested, spelled, window
 
+MANY = 8  # numbers that are taken out of an array, from which on they are taken out all at once
 SMALL = 4096  # numbers: constants of such arrays are written out, and inputs copied to where views of them stand
 FLOATS = {  # how a row is written on floats; others are called
     "add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "neg": "-{}",
@@ -72,6 +73,10 @@ def _unknown(x: Any) -> int:
 references = sys.getrefcount if getattr(sys, "_is_gil_enabled", lambda: hasattr(sys, "getrefcount"))() else _unknown
 
 
+def _undefined() -> None:
+    raise Undefined
+
+
 def _finite(x: Any) -> None:
     """Raise where an array is not finite."""
     s = x.sum()
@@ -111,7 +116,7 @@ class Lowered:
         self.own = {tape.outputs[k] for k in kept if tape.rows[tape.outputs[k]] is not None}
         self.pools = set(pools)
         self.space: dict[str, Any] = {f"math_{name}": getattr(math, name) for name in _FUNCTIONS}
-        self.space |= {"finite": _finite, "inf": math.inf, "nan": math.nan, "errstate": np.errstate, "np": np, "Lender": Lender}
+        self.space |= {"finite": _finite, "undefined": _undefined, "inf": math.inf, "nan": math.nan, "errstate": np.errstate, "np": np, "Lender": Lender}
         self.top: list[str] = []
         self.body: list[str] = []
         self.name = [""] * len(tape.rows)
@@ -125,6 +130,7 @@ class Lowered:
         self.held: set[str] = set()  # their names
         self.loans: dict[int, dict[str, str]] = {}  # large arrays that are given away: what makes them and their views
         self.count = 0
+        self.listed: dict[tuple[int, int], bool] = {}  # whether an array becomes a list in a pass, for its numbers
         self._plan()
         self.source = self._written()
 
@@ -507,6 +513,16 @@ class Lowered:
         else:
             self._call(i, row, given)
         if self.strict and row.domain and row.partials:
+            self._check(i, kind)
+
+    def _check(self, i: int, kind: Type) -> None:
+        """Raise where a value is not finite: where it is, its product with 0 is 0."""
+        n = math.prod(kind[0])
+        if i in self.flat and n <= SMALL:
+            self.space.setdefault(f"zeros_{n}_{kind[1].name}", np.zeros(n, kind[1]))
+            whole = self.name[i] if len(kind[0]) == 1 else self._flat_name(i)
+            self.line(f"if {whole}.dot(zeros_{n}_{kind[1].name}): undefined()")
+        else:
             self.line(f"finite({self.name[i]})")
 
     def _call(self, i: int, row: Primitive, given: Sequence[int]) -> None:
@@ -560,13 +576,27 @@ class Lowered:
         if row.name in ("sum", "sum_to", "mean"):
             text = self._total(x)
             return f"{text} / {math.prod(self.shape(x))}" if row.name == "mean" else text
-        if row.name == "item" and x in self.flat:
-            return f"{self.use(x)}.item({int(np.ravel_multi_index(_positive(row.params['at'], self.shape(x)), self.shape(x)))})"
-        if row.name == "view" and x in self.flat:
-            return f"{self.use(x)}.item({row.params['offset']})"
+        if row.name in ("item", "view") and x in self.flat:
+            at = row.params["offset"] if row.name == "view" else self._place_of(row, x)
+            if self._listed(x):
+                return f"l{x}[{at}]"
+            return f"{self.use(x)}.item({at})"
         rule = partial(row.array, **row.params) if row.params else row.array
         name = self.bound(rule, f"{row.name}_{self.fresh()}")
         return f"float({name}({', '.join(map(self.use, given))}))"
+
+    def _listed(self, x: int) -> bool:
+        """Whether the numbers of an array are in a list, as many of them are taken out one by one."""
+        if (x, self.now) not in self.listed:
+            taken = sum(self.single(j) for j in self.users[x])
+            self.listed[x, self.now] = taken > MANY and 4 * taken > math.prod(self.shape(x))
+            if self.listed[x, self.now]:
+                self.line(f"l{x} = {self.use(x)}.reshape(-1).tolist()")
+        return self.listed[x, self.now]
+
+    def _place_of(self, row: Primitive, x: int) -> int:
+        """Where a number that is taken out of an array stands there."""
+        return int(np.ravel_multi_index(_positive(row.params["at"], self.shape(x)), self.shape(x)))
 
     def _nll(self, row: Primitive, given: Sequence[int]) -> str:
         """A product, where none of the logarithms is -inf."""
@@ -628,6 +658,14 @@ class Lowered:
         self.line(f"{multiply}({name}, {name}, {out})")
         if exponent == 3:
             self.line(f"{multiply}({out}, {name}, {out})")
+
+    def _do_stack(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
+        if len(kind[0]) > 1 or kind[1] != np.float64 or len(given) == 1:
+            self._call(i, row, given)
+            return
+        pack = self.bound(Struct(f"{len(given)}d").pack_into, f"pack{i}")
+        names = list(map(self.use, given))
+        self.line(f"{pack}({self.place(i)}, 0, {', '.join(names)})")
 
     def _do_linear(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
         x, weight, bias = given

@@ -196,6 +196,8 @@ def _mul(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) 
             continue
         if b.is_number(c, 1.0) and b.type(x) == kind:
             return x
+        if not np.ndim(number) and (below := _wide(b, x)) is not None:  # the number first, and then many of it
+            return b.emit(broadcast_to.given(to=b.shape(x)), (b.emit(mul, (c, below), b.type(below)),), kind)
         inner = b.made_by(x, mul)
         for d, y in (inner, inner[::-1]) if inner else ():
             other = b.number(d)
@@ -210,6 +212,12 @@ def _mul(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) 
     return _narrow(b, row, given, kind) or b.anew(row, given, kind)
 
 
+def _pow(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
+    if b.is_number(given[1], 1.0) and b.type(given[0]) == kind:
+        return given[0]
+    return _narrow(b, row, given, kind)
+
+
 def _single(b: Builder, given: tuple[int, ...], kind: Type | None) -> tuple[int, ...]:
     """Operands with arrays of one number, again and again, as that number, where the shape does not come from them."""
     for k, i in enumerate(given):
@@ -219,6 +227,12 @@ def _single(b: Builder, given: tuple[int, ...], kind: Type | None) -> tuple[int,
             if others and np.broadcast_shapes(*others) == kind[0] and x.dtype == kind[1]:
                 given = (*given[:k], b.tape.constant(float(x.flat[0])), *given[k + 1 :])
     return given
+
+
+def _wide(b: Builder, i: int) -> int | None:
+    """Of what a value is many copies."""
+    below = b.made_by(i, broadcast_to)
+    return below[0] if below and math.prod(b.shape(below[0])) == 1 and b.shape(below[0]) and b.shape(i) else None
 
 
 def _constant(b: Builder, x: Any) -> int:
@@ -537,12 +551,12 @@ def _view(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None)
 
 
 RULES: dict[str, Rule] = {
-    "mul": _mul, "add": _add, "greater": _greater, "neg": _neg, "reshape": _reshape, "transpose": _transpose,
+    "mul": _mul, "add": _add, "pow": _pow, "greater": _greater, "neg": _neg, "reshape": _reshape, "transpose": _transpose,
     "index": _index, "scatter": _scatter, "view": _view, "sum": _sum, "softmax": _softmax,
     "linear": _linear,
     "log_softmax": _log_softmax, "cross_entropy": _cross_entropy,
     **dict.fromkeys((broadcast_to.name, sum_to.name, cast.name, DATA.name, DETACHED.name, identity.name), _first),
-    **dict.fromkeys(("sub", "div", "pow", "where", "maximum", "minimum", "equal", "clip"), _narrow),
+    **dict.fromkeys(("sub", "div", "where", "maximum", "minimum", "equal", "clip"), _narrow),
 }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from .optimise import READABLE, optimised
 from .python import Writer
 from .regroup import Irregular, regrouped
 from .rows import results
+from .scalars import scalars
 from .traced import Static, Traced, flattened, is_data, uncollected
 
 LINES = 100  # of a listing; a longer one says how many are missing
@@ -280,7 +281,7 @@ class Program:
         [1.3, 1.3, 1.3, 1.3]
         """
         try:
-            tape, sources = regrouped(self._raw)
+            tape, sources = regrouped(scalars(self._raw))
         except Irregular:
             return self
         return Program(optimised(tape, READABLE), self._raw, self._form, sources)

@@ -14,9 +14,12 @@ from microgad.node import Node
 from microgad.tape import Input, Tape
 from microgad.tracers import PLAIN, tracer
 from microgad.tracing import Reads, traced, undrawn
+from microgad.tensor import Tensor
 from microgad.trees import Structure, tree_flatten, tree_unflatten
+from microgad.value import Value
 
 NUMBERS = (float, int, np.floating, np.integer)
+ALWAYS = {float, int, Value, Tensor}  # the types of leaves that are data, whatever they are
 
 
 def is_data(x: Any) -> bool:
@@ -65,6 +68,8 @@ def flattened(args: Any, kwargs: Any, static: Collection[Any] = ()) -> tuple[lis
         args = tuple([Static(x) if i in static else x for i, x in enumerate(args)])
         kwargs = {k: Static(x) if k in static else x for k, x in kwargs.items()}
     leaves, structure = tree_flatten((args, kwargs))
+    if set(map(type, leaves)) <= ALWAYS:
+        return leaves, structure
     return [x if is_data(x) or type(x) is Static else Static(x) for x in leaves], structure
 
 
@@ -92,15 +97,16 @@ class Traced:
     """
 
     def __init__(
-        self, f: Callable[..., Any], args: Any, kwargs: Any, name: str, static: Collection[Any] = (), reads: Any = None
-    ) -> None:
+        self, f: Callable[..., Any], args: Any, kwargs: Any, name: str, static: Collection[Any] = (), reads: Any = None,
+        inline: Any = None,
+    ) -> None:  # fmt: skip
         self.reads = Reads(reads or f)
         leaves, self.arguments = flattened(args, kwargs, static)
         self.given = [is_data(x) for x in leaves]
         names = _names(reads or f, self.arguments, self.given)
 
         def run() -> tuple[Any, list[Any], Any]:
-            with traced() as trace:
+            with traced(inline) as trace:
                 full = [tracer(x) if data else x.value for x, data in zip(leaves, self.given, strict=True)]
                 given = [x for x, data in zip(full, self.given, strict=True) if data]
                 for node, called in zip(given, names, strict=True):
@@ -113,6 +119,7 @@ class Traced:
         found, self.structure = tree_flatten(out)
         nodes = [x for x in found if isinstance(x, Node)]
         self.tape: Tape = Tape.of_graph(name, [(x, as_input(x)) for x in given], trace.nodes, nodes)
+        self.tape.strict, self.tape.inlined = trace.strict, trace.inlined
         self.plain = [type(x) in PLAIN for x in nodes]
         outputs = iter(range(len(nodes)))
         self.results: list[Any] = [next(outputs) if isinstance(x, Node) else Static(x) for x in found]
