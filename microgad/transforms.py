@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import wraps
 from operator import index
 from threading import get_ident
 from typing import Any
@@ -271,6 +272,17 @@ def _by_argument(parts: list[Any], places: list[int], chosen: tuple[int, ...], a
     return listed if isinstance(argnums, Sequence) else listed[0]
 
 
+def _called(f: Any, what: str) -> Callable[[Any], Any]:
+    """Give a derivative the arguments of its function, for whoever asks, and a name that says both."""
+
+    def named(derivative: Any) -> Any:
+        wraps(f, updated=())(derivative)
+        derivative.__name__ = derivative.__qualname__ = f"{what}({getattr(f, '__name__', type(f).__name__)})"
+        return derivative
+
+    return named
+
+
 def value_and_grad(
     f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
 ) -> Callable[..., Any]:
@@ -305,6 +317,7 @@ def value_and_grad(
     _function(f, "value_and_grad")
     chosen = _chosen(argnums)
 
+    @_called(f, "value_and_grad")
     def both(*args: Any, **kwargs: Any) -> Any:
         places = _places(chosen, args, "grad")
         run = Run("grad", f, args, places, kwargs, has_aux)
@@ -372,6 +385,7 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool 
     _function(f, "grad")
     both = value_and_grad(f, argnums, has_aux)
 
+    @_called(f, "grad")
     def gradient(*args: Any, **kwargs: Any) -> Any:
         value, found = both(*args, **kwargs)
         return (found, value[1]) if has_aux else found
@@ -544,6 +558,7 @@ def jacobian(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: b
     _function(f, "jacobian")
     chosen = _chosen(argnums)
 
+    @_called(f, "jacobian")
     def full(*args: Any, **kwargs: Any) -> Any:
         places = _places(chosen, args, "jacobian")
         run = Run("jacobian", f, args, places, kwargs, has_aux)
@@ -622,7 +637,7 @@ def hessian(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bo
            [2., 0.]])
     """
     _function(f, "hessian")
-    return jacobian(grad(f, argnums, has_aux), argnums, has_aux)
+    return _called(f, "hessian")(jacobian(grad(f, argnums, has_aux), argnums, has_aux))
 
 
 def hvp(f: Callable[..., Any], primals: Any, tangents: Any) -> Any:
@@ -698,6 +713,7 @@ def hessian_diagonal(f: Callable[..., Any], argnums: int | Sequence[int] = 0) ->
     _function(f, "hessian_diagonal")
     chosen, gradient = _chosen(argnums), grad
 
+    @_called(f, "hessian_diagonal")
     def diagonal(*args: Any, **kwargs: Any) -> Any:
         places = _places(chosen, args, "hessian_diagonal")
         run = Run("hessian_diagonal", gradient(f, tuple(places)), args, places, kwargs)

@@ -34,6 +34,7 @@ class Mapped:
         self._name = f"vmap({getattr(f, '__name__', type(f).__name__)})"
         self._jitted = Jitted(self._inline, reads=f, name=self._name)
         update_wrapper(self, f, updated=())
+        self.__name__ = self._name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         given = [_examples(x, self._name, axis) for x, axis in zip(args, self._axes(args), strict=True)]
