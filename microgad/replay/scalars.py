@@ -77,7 +77,7 @@ def scalars(tape: Tape) -> Tape:
     Examples
     --------
     >>> import microgad as mg
-    >>> program = mg.trace(lambda x: sum(x[i] * x[i + 1] for i in range(9)), np.zeros(10))
+    >>> program = mg.trace(lambda x: sum(x[i] * x[i + 1] for i in range(9)), mg.Tensor(np.zeros(10)))
     >>> [row.name for row in program.tape.rows[1:5]]
     ['index', 'index', 'mul', 'index']
     >>> [row.name for row in scalars(program.tape).rows[1:5]]
