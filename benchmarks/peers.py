@@ -89,8 +89,81 @@ class Modules:
         return [p.grad for p in self.model.parameters()]
 
 
+class Replayed(Modules):
+    """The same with the loss jitted."""
+
+    name = "microgad, jit"
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem)
+        self.optimizer = self.make(mg.nn.optim)
+        self.loss = mg.jit(lambda x, labels: self.criterion(self.model(x), labels))
+
+    def make(self, optim: Any) -> Any:
+        return optim.SGD(self.model.parameters(), lr=RATE)
+
+    def step(self) -> Any:
+        self.optimizer.zero_grad()
+        loss = self.loss(self.inputs, self.labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+
+class ReplayedAdam(Replayed):
+    """The same with Adam."""
+
+    def make(self, optim: Any) -> Any:
+        return optim.Adam(self.model.parameters(), lr=RATE)
+
+
+class Functional:
+    """Value and gradient as a jitted function of a flat array of parameters, and the update by hand."""
+
+    name = "microgad, jit"
+
+    def __init__(self, problem: Problem) -> None:
+        sizes = problem.sizes
+        weights = [x.T if x.ndim == 2 else x for x in problem.parameters()]  # as (inputs, outputs)
+        self.flat = np.concatenate([x.ravel() for x in weights])
+        self.shapes = [x.shape for x in weights]
+
+        def loss(flat: Any, x: Any, labels: Any) -> Any:
+            start = 0
+            for n, m in pairwise(sizes):
+                w = flat[start : start + n * m].reshape(n, m)
+                start += n * m + m
+                x = x @ w + flat[start - m : start]
+                if start < flat.size:
+                    x = mg.relu(x)
+            return mg.nn.cross_entropy(x, labels)
+
+        self.both = mg.jit(mg.value_and_grad(loss))
+        self.inputs, self.labels = problem.inputs, problem.labels
+        self.slopes: Any = None
+        self.rate = np.array(RATE)
+
+    def step(self) -> Any:
+        loss, slopes = self.both(self.flat, self.inputs, self.labels)
+        self.slopes = slopes
+        np.multiply(slopes, self.rate, slopes)
+        np.subtract(self.flat, slopes, self.flat)
+        return loss
+
+    def gradients(self) -> list[Any]:
+        found, start = [], 0
+        for of in self.shapes:
+            found.append(self.slopes[start : start + math.prod(of)].reshape(of).T / RATE)
+            start += math.prod(of)
+        return found
+
+
 class Handwritten:
-    """In NumPy: parameters and gradients flat, every array allocated once, activations overwritten in place."""
+    """In NumPy: parameters and gradients flat, every array allocated once, activations overwritten in place.
+
+    Products and sums go through BLAS by ``dot``, which NumPy enters quicker than ``matmul`` and ``sum``, and numbers
+    are arrays without axes, which it meets quicker than floats.
+    """
 
     name = "NumPy"
 
@@ -105,53 +178,63 @@ class Handwritten:
             for buffer in (self.flat, self.slopes):
                 w = buffer[start : start + n * m].reshape(n, m)
                 views += [w, buffer[start + n * m : start + n * m + m]]
-            self.layers.append(tuple(views))
+            self.layers.append((*views, views[0].T))
             start += n * m + m
-        for (w, b, _, _), weight, bias in zip(self.layers, problem.weights, problem.biases, strict=True):
+        for (w, b, _, _, _), weight, bias in zip(self.layers, problem.weights, problem.biases, strict=True):
             w[...], b[...] = weight.T, bias
-        self.inputs, self.labels, self.rows = problem.inputs, problem.labels, np.arange(batch)
+        self.inputs, self.labels, self.starts = problem.inputs, problem.labels, np.arange(batch) * sizes[-1]
         self.outs = [problem.inputs, *(np.empty((batch, m), dtype) for m in sizes[1:])]
         self.deltas = [None, *(np.empty((batch, m), dtype) for m in sizes[1:])]
         self.masks = [None, *(np.empty((batch, m), bool) for m in sizes[1:-1])]
-        self.column = np.empty((batch, 1), dtype)
+        self.zeros = [None, *(np.zeros((batch, m), dtype) for m in sizes[1:-1])]
+        self.turned = [x.T for x in self.outs]
+        self.column, self.picked = np.empty((batch, 1), dtype), np.empty(batch, dtype)
+        self.logits, self.last, self.sums = self.outs[-1].ravel(), self.deltas[-1].ravel(), self.column.ravel()  # type: ignore[union-attr]
+        assert np.shares_memory(self.logits, self.outs[-1]) and np.shares_memory(self.last, self.deltas[-1])  # type: ignore[arg-type]
+        self.logs, self.places = np.empty(batch, dtype), np.empty(batch, int)
+        self.ones, self.width = np.ones(batch, dtype), np.ones(sizes[-1], dtype)
+        self.zero, self.share, self.rate = np.array(0, dtype), np.array(1.0 / batch, dtype), np.array(RATE, dtype)
         self.batch = batch
 
     def step(self) -> float:
-        outs, deltas, column, last = self.outs, self.deltas, self.column, len(self.layers)
-        for k, (w, b, _, _) in enumerate(self.layers):
+        outs, deltas, masks, ones, last = self.outs, self.deltas, self.masks, self.ones, len(self.layers)
+        for k, (w, b, _, _, _) in enumerate(self.layers):
             h = outs[k + 1]
-            np.matmul(outs[k], w, out=h)
-            np.add(h, b, out=h)
+            outs[k].dot(w, h)
+            np.add(h, b, h)
             if k + 1 < last:
-                np.maximum(h, 0.0, out=h)
-        z, d = outs[last], deltas[last]
-        np.maximum.reduce(z, axis=1, keepdims=True, out=column)
-        np.subtract(z, column, out=z)
-        picked = z[self.rows, self.labels]
-        np.exp(z, out=d)
-        np.add.reduce(d, axis=1, keepdims=True, out=column)
-        np.divide(d, column, out=d)
-        loss = (np.log(column).sum() - picked.sum()) / self.batch
-        d[self.rows, self.labels] -= 1.0
-        np.multiply(d, 1.0 / self.batch, out=d)
+                np.maximum(h, self.zeros[k + 1], out=h)
+        z, d, places = outs[last], deltas[last], self.places
+        np.add(self.starts, self.labels, places)
+        np.maximum.reduce(z, 1, None, self.column, True)
+        np.subtract(z, self.column, z)
+        self.logits.take(places, None, self.picked, "clip")
+        np.exp(z, d)
+        d.dot(self.width, self.sums)
+        np.divide(d, self.column, d)
+        np.log(self.sums, self.logs)
+        np.subtract(self.logs, self.picked, self.logs)
+        loss = self.logs.dot(ones) / self.batch
+        self.last[places] -= 1.0
+        np.multiply(d, self.share, d)
         for k in range(last - 1, -1, -1):
-            w, _, dw, db = self.layers[k]
+            _, _, dw, db, turned = self.layers[k]
             d = deltas[k + 1]
-            np.matmul(outs[k].T, d, out=dw)
-            np.add.reduce(d, axis=0, out=db)
+            self.turned[k].dot(d, dw)
+            ones.dot(d, db)
             if k:
-                np.matmul(d, w.T, out=deltas[k])
-                np.greater(outs[k], 0.0, out=self.masks[k])
-                np.multiply(deltas[k], self.masks[k], out=deltas[k])
+                d.dot(turned, deltas[k])
+                np.greater(outs[k], self.zero, masks[k])
+                np.multiply(deltas[k], masks[k], deltas[k])
         self.update()
         return float(loss)
 
     def update(self) -> None:
-        np.multiply(self.slopes, RATE, out=self.slopes)
-        np.subtract(self.flat, self.slopes, out=self.flat)
+        np.multiply(self.slopes, self.rate, self.slopes)
+        np.subtract(self.flat, self.slopes, self.flat)
 
     def gradients(self) -> list[Any]:
-        return [x / RATE for _, _, dw, db in self.layers for x in (dw.T, db)]
+        return [x / RATE for _, _, dw, db, _ in self.layers for x in (dw.T, db)]
 
     def buffers(self) -> int:
         """Bytes of the activations and gradients that a step holds."""
@@ -187,7 +270,7 @@ class HandwrittenAdam(Handwritten):
         np.subtract(self.flat, spare, out=self.flat)
 
     def gradients(self) -> list[Any]:
-        return [x for _, _, dw, db in self.layers for x in (dw.T, db)]
+        return [x for _, _, dw, db, _ in self.layers for x in (dw.T, db)]
 
 
 class PyTorch:

@@ -18,12 +18,14 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+import numpy as np
+
 import microgad as mg
 from microgad.order import topological_order
 
-from . import peers
+from . import peers, replay
 from .moons import Demo, check_agreement
-from .timing import collector, duel
+from .timing import Duel, collector, duel
 
 NODES = 1_000_000  # in the chain of the memory row
 SETTLING = 60  # uncounted rounds, after which the times of a step stay where they are
@@ -78,6 +80,125 @@ def moons(name: str, collecting: bool, bar: float, aim: float, rounds: int, unco
     ours, theirs = found.milliseconds()
     medians = f"microgad {ours:.1f} ms, micrograd {theirs:.1f} ms"
     yield Line(f"moons, {name}", found.ratios(), "x", bar, medians, at_least=True, aim=aim)
+
+
+def replayed_step(name: str, make: Callable[[], Demo], bar: float, aim: float, rounds: int) -> Iterator[Line]:
+    """The same step with our loss under jit. A timing is of 200 of our steps and of one of micrograd's."""
+    peer = import_module("micrograd.engine").Value
+    check_agreement(make(), Demo(peer, zero=0))
+    found = duel(make().step, Demo(peer, zero=0).step, rounds, collecting=False, calls=(200, 1))
+    ours, theirs = found.milliseconds()
+    medians = f"microgad {1e3 * ours:.0f} us, micrograd {theirs:.1f} ms"
+    yield Line(f"step, {name}", found.ratios(), "x", bar, medians, at_least=True, aim=aim)
+
+
+def against(
+    row: str, ours: Callable[[], Any], theirs: Callable[[], Any], bar: float | None, aim: float | None, rounds: int,
+    at_least: bool = True,
+) -> Iterator[Line]:  # fmt: skip
+    """Value and gradient, here and in a peer: theirs by ours, or with ``at_least=False`` ours by theirs."""
+    try:
+        a, b = ours(), theirs()
+    except ModuleNotFoundError as error:
+        yield Line(f"{row}, {error.name} missing", [], "x", None, 'pip install "microgad[bench]"')
+        return
+    replay.check_agreement(a, b)
+    found = duel(a.step, b.step, rounds, collecting=True, calls=(_enough(a), _enough(b)))
+    yield Line(f"{row}, {b.name}", found.ratios(not at_least), "x", bar, _microseconds(found), at_least, aim)
+
+
+def _enough(contestant: Any) -> int:
+    """How many steps take some 10 milliseconds."""
+    start = perf_counter()
+    contestant.step()
+    contestant.step()
+    return max(1, int(0.02 / (perf_counter() - start)))
+
+
+def _microseconds(found: Duel) -> str:
+    ours, theirs = found.milliseconds()
+    return f"{1e3 * ours:.1f} and {1e3 * theirs:.1f} us"
+
+
+def moons_against(
+    peer: Callable[[replay.Moons], Any], batch: int, bar: float | None, aim: float | None, rounds: int, at_least: bool = True
+) -> Iterator[Line]:  # fmt: skip
+    """Value and gradient of the moons demo."""
+    data = replay.Moons(batch)
+    yield from against(f"vmap {batch}", lambda: replay.Replayed(data), lambda: peer(data), bar, aim, rounds, at_least)
+
+
+def rosenbrock(rounds: int) -> Iterator[Line]:
+    """Value and gradient of Rosenbrock's function of 1,000 numbers."""
+    x = np.random.default_rng(0).normal(size=1000)
+    ours, row = lambda: replay.ReplayedRosenbrock(x), "rosenbrock"
+    yield from against(row, ours, lambda: replay.CasadiRosenbrock(x), 1.0, 2.0, rounds)
+    yield from against(row, ours, lambda: replay.HandwrittenRosenbrock(x), None, None, rounds, at_least=False)
+
+
+def planning(row: str, make: Callable[[], Callable[[], Any]], bar: float, aim: float, rounds: int) -> Iterator[Line]:
+    """Milliseconds of the first call of a jitted function: tracing, regrouping, its derivative, and compiling."""
+    times, nodes = [], 0
+    with collector(True):
+        for _ in range(rounds):
+            f = mg.jit(make())
+            gc.collect()
+            start = perf_counter()
+            f()
+            times.append(1e3 * (perf_counter() - start))
+            nodes = len(mg.trace(make())) if not nodes else nodes
+    yield Line(f"plan, {row}", times, " ms", bar, f"{nodes:,} instructions", aim=aim)
+
+
+def one_point() -> Callable[[], Any]:
+    demo = Demo(mg.Value, zero=None)
+    return lambda: demo.score(demo.points[0])
+
+
+def unrolled(batch: int) -> Callable[[], Any]:
+    demo = Demo(mg.Value, zero=None)
+    demo.points, demo.labels = replay.two_moons(batch)
+    return demo.loss
+
+
+def scaling(rounds: int) -> Iterator[Line]:
+    """From 1,000 to 1,000,000 numbers, regular and irregular: what the first call and a later one cost a number."""
+    for batch in (2, 16, 154, 1538):
+        times = []
+        for _ in range(min(rounds, 3)):
+            f = mg.jit(unrolled(batch))
+            start = perf_counter()
+            f().backward()
+            first = perf_counter() - start
+            start, count = perf_counter(), max(1, 1000 // batch)
+            for _ in range(count):
+                f().backward()
+            times.append((first, (perf_counter() - start) / count))
+        nodes = len(mg.trace(unrolled(batch)))
+        first, again = (median(column) for column in zip(*times, strict=True))
+        said = f"{nodes:>9,} regular: first call {first:.3f} s, later {1e6 * again:.0f} us, {1e9 * again / nodes:.2f} ns each"
+        yield Line("scale, regular", [1e6 * t / nodes for t, _ in times], " us", None, said)
+    x = np.random.default_rng(0).normal(size=20)
+    for size in (1_000, 10_000, 100_000, 1_000_000):
+        start = perf_counter()
+        ours = replay.ReplayedMixture(size, x)
+        ours.step()
+        first = perf_counter() - start
+        times = []
+        for _ in range(3):
+            start = perf_counter()
+            ours.step()
+            times.append(perf_counter() - start)
+        said = f"{size:>9,} irregular: first call {first:.2f} s, later {1e3 * median(times):.2f} ms"
+        yield Line("scale, irregular", [1e6 * first / size], " us", None, said)
+
+
+def irregular(rounds: int) -> Iterator[Line]:
+    """Irregular programs, which are straight-line Python here, and a virtual machine in CasADi."""
+    x = np.random.default_rng(0).normal(size=20)
+    for size in (1_000, 10_000, 100_000):
+        row, ours = f"irregular {size:,}", lambda size=size: replay.ReplayedMixture(size, x)
+        yield from against(row, ours, lambda size=size: replay.CasadiMixture(size, x), None, None, rounds)
 
 
 def operation(on_values: str, on_floats: str, rounds: int) -> Iterator[Line]:
@@ -201,7 +322,7 @@ def mlp(
     }
     name = "adam" if adam else "mlp"
     for make in peers.ADAM if adam else peers.PEERS:
-        ours = peers.Modules(problem) if adam else peers.Microgad(problem)
+        ours: Any = peers.Modules(problem) if adam else peers.Microgad(problem)
         try:
             theirs = make(problem)
         except ModuleNotFoundError as error:
@@ -221,6 +342,22 @@ def mlp(
             bar = None
         ratios = found.ratios(ours_over_theirs=not faster)
         yield Line(f"{name}, {theirs.name}", ratios, "x", bar, medians, at_least=faster)
+
+
+def mlp_replayed(
+    ours: Callable[[peers.Problem], Any], theirs: Callable[[peers.Problem], Any], row: str, bar: float | None, rounds: int
+) -> Iterator[Line]:  # fmt: skip
+    """A training step of a classifier in Tensors under jit; a timing is of 20 steps."""
+    problem = peers.Problem(SMALL, 32, "float64")
+    try:
+        a, b = ours(problem), theirs(problem)
+    except ModuleNotFoundError as error:
+        yield Line(f"{row}, {error.name} missing", [], "x", None, 'pip install "microgad[bench]"')
+        return
+    peers.check_agreement(a, b, 1e-12)
+    found = duel(a.step, b.step, rounds, collecting=True, calls=(20, 20))
+    aim = 0.9 if bar is not None else None
+    yield Line(f"{row}, {b.name}", found.ratios(ours_over_theirs=True), "x", bar, _microseconds(found), aim=aim)
 
 
 def mlp_memory(sizes: Sequence[int], batch: int, rounds: int) -> Iterator[Line]:
@@ -267,6 +404,23 @@ ROWS: dict[str, Callable[[int], Iterator[Line]]] = {
     "mlp-memory-32": partial(mlp_memory, SMALL, 32),
     "mlp-memory-256": partial(mlp_memory, SMALL, 256),
     "mlp-memory-784": partial(mlp_memory, LARGE, 128),
+    "step-unrolled": partial(replayed_step, "unrolled", replay.JittedDemo, 300, 1000),
+    "step-vmap": partial(replayed_step, "vmap", replay.MappedDemo, 700, 1000),
+    "vmap-numpy": partial(moons_against, replay.Handwritten, 100, 1.3, 1.0, at_least=False),
+    "vmap-casadi": partial(moons_against, replay.Casadi, 100, 5, 8),
+    "vmap-casadi-1000": partial(moons_against, replay.Casadi, 1000, 10, 30),
+    "vmap-jax": partial(moons_against, replay.Jax, 100, 1.0, 1.5),
+    "vmap-torch": partial(moons_against, replay.PyTorch, 100, 4, 7),
+    "rosenbrock": rosenbrock,
+    "mlp-jit": partial(mlp_replayed, peers.Functional, peers.Handwritten, "mlp jit", 1.0),
+    "mlp-jit-torch": partial(mlp_replayed, peers.Functional, peers.BarePyTorch, "mlp jit", None),
+    "mlp-jit-modules": partial(mlp_replayed, peers.Replayed, peers.Handwritten, "modules jit", None),
+    "adam-jit": partial(mlp_replayed, peers.ReplayedAdam, peers.HandwrittenAdam, "adam jit", None),
+    "plan-point": partial(planning, "one point", one_point, 20, 5),
+    "plan-unrolled": partial(planning, "unrolled", partial(unrolled, 100), 500, 200),
+    "plan-million": lambda rounds: planning("million", partial(unrolled, 1538), 6000, 3000, min(rounds, 3)),
+    "scaling": scaling,
+    "irregular": irregular,
     "memory": memory,
     "import": importing,
 }

@@ -31,6 +31,14 @@ def seconds(work: Callable[[], object]) -> float:
     return stop - start
 
 
+def _many(work: Callable[[], object], times: int) -> Callable[[], object]:
+    def many() -> None:
+        for _ in range(times):
+            work()
+
+    return work if times == 1 else many
+
+
 @dataclass(frozen=True)
 class Duel:
     """The seconds of two contestants, round by round."""
@@ -48,15 +56,25 @@ class Duel:
 
 
 def duel(
-    ours: Callable[[], object], theirs: Callable[[], object], rounds: int, collecting: bool, uncounted: int = 1
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    rounds: int,
+    collecting: bool,
+    uncounted: int = 1,
+    calls: tuple[int, int] = (1, 1),
 ) -> Duel:
-    """Both in every round, after some `uncounted` rounds in which they warm up."""
+    """Both in every round, after some `uncounted` rounds in which they warm up.
+
+    Each is made so many `calls` in a row for one timing, and the seconds are those of one call: what takes
+    microseconds is not to be timed with cold caches against what takes milliseconds.
+    """
+    works = [_many(work, n) for work, n in zip((ours, theirs), calls, strict=True)]
     times: tuple[list[float], list[float]] = [], []
     with collector(collecting):
         for i in range(-uncounted, rounds):
             # Who goes first alternates: a drift of the machine's speed within a round cancels out.
             for side in (0, 1) if i % 2 else (1, 0):
-                taken = seconds((ours, theirs)[side])
+                taken = seconds(works[side]) / calls[side]
                 if i >= 0:
                     times[side].append(taken)
     return Duel(*times)

@@ -687,10 +687,31 @@ class Lowered:
         types = [self.tape.types[x] for x in given]
         plain = all(t is not None and t[1] == kind[1] and 0 not in t[0] and len(t[0]) < 3 for t in types)
         out = self.place(i)
+        if plain and self._turn_round(i, given, kind):
+            return
         if plain and i in self.flat and 0 not in kind[0]:
             self.line(f"{a}.dot({b}, {out})")
         else:
             self.line(f"np.matmul({a}, {b}, {out})")
+
+    def _turn_round(self, i: int, given: Sequence[int], kind: Type) -> bool:
+        """A product of few rows with a matrix that is transposed, as the transposed one of that matrix and the rows.
+
+        OpenBLAS has quicker code for products up to 100 x 100 x 100, but not where the second factor is transposed:
+        with two copies of the rows it takes 0.65 to 0.9 of the time for the shapes below, and more for others.
+        """
+        a, b = given
+        row = self.tape.rows[b]
+        if row is None or row.name != "transpose" or len(kind[0]) != 2 or kind[1] != np.float64 or a not in self.flat:
+            return False
+        [w], (m, k), n = self.tape.operands[b], self.shape(a), kind[0][1]
+        if w not in self.flat or not (12 <= m <= 40 and min(n, k) >= 64 and m * n * k <= 100**3):
+            return False
+        rows, made = (self.allocate((of, kind[1])) for of in ((k, m), (n, m)))
+        self.line(f"{rows}[...] = {self.use(a)}.T")
+        self.line(f"{self.use(w)}.dot({rows}, {made})")
+        self.line(f"{self.name[i]}[...] = {self._named(f'{made}.T')}")
+        return True
 
     def _see(self, i: int, x: int, text: str, flat: bool) -> None:
         """A view: made once where what it is of stays where it is."""

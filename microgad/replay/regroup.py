@@ -432,7 +432,9 @@ class Regrouping:
         kept, same = self.distinct([x for group in groups for x in self.factors(group)])
         groups, n = [(sign, of, ids[kept]) for sign, of, ids in groups], len(kept)
         if n == 1:
-            self.node[c] = _added([(sign, x) for sign, of, ids in groups for x in self.totals(of, ids[0])])
+            order = sorted(range(len(groups)), key=lambda k: not self.products(groups[k]))  # weights lie before a bias
+            totals = {k: self.totals(groups[k][1], groups[k][2][0]) for k in order}
+            self.node[c] = _added([(group[0], x) for k, group in enumerate(groups) for x in totals[k]])
             return
         parts: list[tuple[int, Any]] = []
         rest, grid = list(groups), None
