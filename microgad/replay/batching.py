@@ -16,8 +16,8 @@ from microgad import structural as rows
 from microgad.node import Node
 from microgad.primitive import Primitive
 from microgad.primitives import add, equal, mul, neg, where
-from microgad.tape import Tape
 from microgad.structural import shape
+from microgad.tape import Tape
 
 from .rows import place, view
 

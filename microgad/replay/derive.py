@@ -11,8 +11,8 @@ from microgad.autodiff import pull
 from microgad.forward_mode import push
 from microgad.node import Node
 from microgad.order import order_of_all
-from microgad.tape import Input, Tape
 from microgad.structural import broadcast_to, cast, dtype, item, shape
+from microgad.tape import Input, Tape
 from microgad.tensor import Tensor
 from microgad.tracers import ARGMAX, DATA, DETACHED
 from microgad.value import Value

@@ -14,13 +14,14 @@ from microgad.errors import DomainError
 from microgad.node import Node
 from microgad.order import EMPTY, order_of_all
 from microgad.primitive import Primitive, watchers
-from microgad.tape import Tape
 from microgad.structural import cast, dtype, index, item, reshape, scatter
+from microgad.tape import Tape
 from microgad.tensor import Tensor, leaf
 from microgad.value import Value
 
 from . import derive
-from .lower import SAME, Lowered, compiled
+from .lower import Lowered, compiled
+from .plan import SAME
 from .optimise import optimised
 from .regroup import Irregular, regrouped
 from .scalars import scalars

@@ -8,7 +8,6 @@ The reverse pass reads what the forward pass has left there, and destroys nothin
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from struct import Struct
@@ -17,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from microgad.primitive import Primitive
-from microgad.primitives import TABLE, relu
+from microgad.primitives import relu
 from microgad.tape import Tape, Type
 
-from .rows import nested, spelled, window
+from .memory import SMALL, Memory
+from .plan import SAME, VIEWS, ufunc
+from .rows import spelled, window
 
 MANY = 8  # numbers that are taken out of an array, from which on they are taken out all at once
-SMALL = 4096  # numbers: constants of such arrays are written out, and inputs copied to where views of them stand
 FLOATS = {  # how a row is written on floats; others are called
     "add": "{} + {}", "sub": "{} - {}", "mul": "{} * {}", "div": "{} / {}", "neg": "-{}",
     "relu": "(0.0 if {0} <= 0.0 else {0})", "greater": "(1.0 if {} > {} else 0.0)",
@@ -33,72 +33,17 @@ FLOATS = {  # how a row is written on floats; others are called
     "sin": "math_sin({})", "cos": "math_cos({})", "abs": "math_fabs({})", "erf": "math_erf({})",
 }  # fmt: skip
 PLAIN = {"add", "sub", "mul", "neg", "relu", "greater", "equal", "maximum", "minimum"}  # which are never an error
-SAME = ("identity", "data", "detach")
-VIEWS = ("view", "reshape", "transpose", *SAME)
-_FUNCTIONS = ("exp", "log", "tanh", "sqrt", "sin", "cos", "fabs", "erf")
 
 
-class Undefined(ArithmeticError):
-    """A number outside of the domain of a row, where Values raise an error and arrays have nan or inf."""
-
-
-class Lender:
-    """Arrays that are given away, and taken back when nobody has them any more: large ones are not made anew each time.
-
-    Parameters
-    ----------
-    make : callable
-        Makes an array that owns its numbers, and views of it: a tuple that begins with the array.
-    """
-
-    def __init__(self, make: Callable[[], tuple[Any, ...]]) -> None:
-        self.make, self.made, self.count = make, list[tuple[Any, ...]](), -1
-
-    def __call__(self) -> tuple[Any, ...]:
-        for found in self.made:
-            if references(found[0]) == self.count:
-                return found
-        found = self.make()
-        if references is not _unknown:
-            self.count = references(found[0])
-            self.made = [*self.made[-1:], found]  # two: while one is filled, the caller still has the other
-        return found
-
-
-def _unknown(x: Any) -> int:
-    """Where references are not counted, or not exactly, nothing is ever taken back."""
-    return 0
-
-
-references = sys.getrefcount if getattr(sys, "_is_gil_enabled", lambda: hasattr(sys, "getrefcount"))() else _unknown
-
-
-def _undefined() -> None:
-    raise Undefined
-
-
-def _finite(x: Any) -> None:
-    """Raise where an array is not finite."""
-    s = x.sum()
-    if s - s != 0.0:
-        raise Undefined
-
-
-class Lowered:
+class Lowered(Memory):
     """A program as source code.
 
     Parameters
     ----------
-    tape : Tape
-        The program.
-    inputs, results : int
-        How many inputs the forward pass has, and how many of the outputs; the others belong to the reverse pass.
     pools : sequence of int
         The inputs that are given as lists of floats.
     strict : bool
         Whether a number outside of the domain of a row is an error.
-    kept : sequence of int
-        The outputs that are given away: arrays of their own.
 
     Attributes
     ----------
@@ -112,315 +57,18 @@ class Lowered:
         self, tape: Tape, inputs: int, results: int, pools: Sequence[int] = (), strict: bool = False,
         kept: Sequence[int] = (),
     ) -> None:  # fmt: skip
-        self.tape, self.inputs, self.results, self.strict = tape, inputs, results, strict
-        self.own = {tape.outputs[k] for k in kept if tape.rows[tape.outputs[k]] is not None}
-        self.pools = set(pools)
-        self.space: dict[str, Any] = {f"math_{name}": getattr(math, name) for name in _FUNCTIONS}
-        self.space |= {"finite": _finite, "undefined": _undefined, "inf": math.inf, "nan": math.nan, "errstate": np.errstate, "np": np, "Lender": Lender}
-        self.top: list[str] = []
-        self.body: list[str] = []
-        self.name = [""] * len(tape.rows)
-        self.fixed: set[int] = set()  # values whose array is the same one in every call
-        self.flat: set[int] = set()  # values whose numbers lie in a row
-        self.buffer: dict[int, str] = {}  # of the values that own one which may be written into again
-        self.free: dict[Any, list[str]] = {}
-        self.crossing: set[str] = set()  # what the forward pass leaves for the reverse pass
+        super().__init__(tape, inputs, results, kept)
+        self.strict, self.pools = strict, set(pools)
         self.seen: dict[int, int] = {}  # views of inputs, and the inputs, by value: of which input
-        self.views: dict[int, list[str]] = {}  # lines that make them, which is done anew when the input is another array
+        self.views: dict[int, list[str]] = {}  # lines that make them, done anew when the input is another array
         self.held: set[str] = set()  # their names
-        self.loans: dict[int, dict[str, str]] = {}  # large arrays that are given away: what makes them and their views
-        self.count = 0
         self.listed: dict[tuple[int, int], bool] = {}  # whether an array becomes a list in a pass, for its numbers
-        self._plan()
         self.source = self._written()
-
-    # ---- the plan: what is computed in which pass, and how long it is needed
-
-    def _plan(self) -> None:
-        tape = self.tape
-        first = self._needed(tape.outputs[: self.results])
-        second = self._needed(tape.outputs[self.results :]) - first
-        n = len(tape.inputs)
-        self.passes = [sorted(i for i in found if tape.rows[i] is not None) for found in (first, second)]
-        self.phase = {i: k for k, found in enumerate((first, second)) for i in found}
-        self.phase |= {i: int(i >= self.inputs) for i in range(n)}
-        order = [i for ids in self.passes for i in ids]
-        self.at = {i: t for t, i in enumerate(order)}
-        self.users: dict[int, list[int]] = {}
-        for i in order:
-            for x in tape.operands[i]:
-                self.users.setdefault(x, []).append(i)
-        self.masks: set[int] = set()
-        for i in order:
-            if self._is_mask(i):
-                self.masks.add(i)
-        self.target: dict[int, tuple[int, int]] = {}  # of values that are computed where they are joined: where
-        for i in order:
-            row = tape.rows[i]
-            assert row is not None
-            if row.name in ("assemble", "concatenate") and self.shape(i):
-                for k, x in enumerate(tape.operands[i]):
-                    if self._apart(row, i)[k]:
-                        self._aim(x, i, k)
-        self.root = list(range(len(tape.rows)))  # in whose memory a value lies
-        for i in order:
-            row, x = tape.rows[i], tape.operands[i][0]
-            if row is not None and row.name in VIEWS and self.shape(x):
-                self.root[i] = self.root[x]
-        for i in range(len(self.root)):
-            while self.root[i] in self.target:
-                self.root[i] = self.root[self.target[self.root[i]][0]]
-        self.last = {self.root[x]: self.at[i] for i in order for x in tape.operands[i]}
-        self.last |= {self.root[i]: len(order) for i in tape.outputs}
-
-    def _apart(self, row: Primitive, i: int) -> list[bool]:
-        """Which parts of what is joined meet no other one."""
-        n = len(self.tape.operands[i])
-        if row.name == "concatenate":
-            return [True] * n
-        times = np.zeros(math.prod(self.shape(i)), int)
-        for spot in row.params["spots"]:
-            window(times, *spot)[...] += 1
-        return [bool((window(times, *spot) == 1).all()) for spot in row.params["spots"]]
-
-    def _needed(self, outputs: Sequence[int]) -> set[int]:
-        found, waiting = set(outputs), list(outputs)
-        while waiting:
-            for x in self.tape.operands[waiting.pop()]:
-                if x not in found:
-                    found.add(x)
-                    waiting.append(x)
-        return found
-
-    def _is_mask(self, i: int) -> bool:
-        """Whether a comparison is only multiplied with: then it can stay an array of bool."""
-        row = self.tape.rows[i]
-        assert row is not None
-        if row.name not in ("greater", "equal") or not self.shape(i) or i in self.tape.outputs:
-            return False
-        for j in self.users.get(i, ()):
-            user = self.tape.rows[j]
-            a, b = (*self.tape.operands[j], -1)[:2]
-            other = b if a == i else a
-            if user is None or user.name != "mul" or other == i or other in self.masks:
-                return False
-        return True
-
-    def _aim(self, x: int, i: int, k: int) -> None:
-        """Let a value be computed at its place in what it is joined to, where nothing stands against it."""
-        tape = self.tape
-        while x not in self.target and (row := tape.rows[x]) is not None and row.name == "reshape":
-            if len(self.users[x]) > 1:
-                return
-            [x] = tape.operands[x]
-        row = tape.rows[x]
-        if row is None or x in self.target or x in tape.outputs or self.phase[x] != self.phase[i]:
-            return
-        if tape.types[x] is None or tape.types[x][1] != tape.types[i][1] or not self.shape(x):  # type: ignore[index]
-            return
-        if row.name == "matmul" or self._one_axis(x) is not None or (row.partials and _ufunc(row) is not None and x not in self.masks):
-            self.target[x] = (i, k)
-
-    def _one_axis(self, i: int) -> int | None:
-        """Along which axis a value is the sum of a matrix, where a product with ones is that."""
-        row, kind = self.tape.rows[i], self.tape.types[i]
-        if row is None or kind is None or row.name not in ("sum", "sum_to") or kind[1] != np.float64:
-            return None
-        of, to = self.shape(self.tape.operands[i][0]), kind[0]
-        if len(of) != 2 or 0 in of or not to:
-            return None
-        if row.name == "sum":
-            axis = row.params["axis"]
-            return axis[0] if axis is not None and len(axis) == 1 else None
-        padded = (1,) * (2 - len(to)) + to
-        gone = [k for k in (0, 1) if padded[k] == 1 and (of[k] != 1 or len(to) == 1)]
-        return gone[0] if len(gone) == 1 else None
-
-    # ---- small questions
-
-    def shape(self, i: int) -> tuple[int, ...]:
-        """The shape of a value; none for a single number."""
-        kind = self.tape.types[i]
-        return () if kind is None else kind[0]
-
-    def single(self, i: int) -> bool:
-        """Whether a value is a float in the code: a number, or an array without axes."""
-        return not self.shape(i)
-
-    def fresh(self) -> int:
-        """A number for a new name."""
-        self.count += 1
-        return self.count
-
-    def bound(self, x: Any, stem: str) -> str:
-        """A name for an object that the code uses."""
-        for name, known in self.space.items():
-            if known is x:
-                return name
-        name = stem if stem not in self.space else f"{stem}_{self.fresh()}"
-        self.space[name] = x
-        return name
-
-    def line(self, text: str) -> None:
-        """Add a line to the pass under way."""
-        self.body.append(text)
-
-    def use(self, i: int) -> str:
-        """What a value is called here; a constant array gets its name when it is first used."""
-        if not self.name[i]:
-            x = self.tape.numbers[i]
-            if self.single(i):
-                text = repr(float(x))
-                self.name[i] = f"({text})" if text.startswith("-") else text
-            else:
-                self.name[i] = self.bound(np.ascontiguousarray(x), f"c{i}")
-                self.fixed.add(i)
-                self.flat.add(i)
-        if self.now == 1 and self.phase.get(i) == 0 and self.name[i].startswith("v"):
-            self.crossing.add(self.name[i])
-        return self.name[i]
-
-    def beside(self, i: int, kind: Type) -> str:
-        """A value as an operand of an operation on arrays: a constant number as an array, which NumPy meets quicker."""
-        if not self.single(i) or i not in self.tape.numbers:
-            return self.use(i)
-        x = float(self.tape.numbers[i])
-        key = f"k_{repr(x).replace('-', 'm').replace('.', '_').replace('+', 'p')}_{kind[1].name}"
-        self.space.setdefault(key, np.array(x, kind[1]))
-        return key
-
-    # ---- buffers
-
-    def allocate(self, kind: Type, fill: str = "empty") -> str:
-        """A new buffer."""
-        name = f"b{self.fresh()}"
-        self.top.append(f"{name} = np.{fill}({kind[0]}, {kind[1].name!r})")
-        return name
-
-    def place(self, i: int, inside: Sequence[int] = ()) -> str:
-        """Where a value is computed: its place in what it is joined to, the buffer of an operand that is not needed
-        any more, or one that is free."""  # fmt: skip
-        kind = self.tape.types[i]
-        assert kind is not None
-        self.flat.add(i)
-        if i in self.own and i not in self.target:
-            self.name[i] = self.given_away(i, kind)
-            return self.name[i]
-        self.fixed.add(i)
-        if i in self.target:
-            return self.aimed(i)
-        kind = (kind[0], np.dtype(bool)) if i in self.masks else kind
-        for x in inside:
-            if x in self.buffer and self.last[x] == self.at[i] and self.phase[x] == self.phase[i]:
-                if self.tape.types[x] == kind and x not in self.masks:
-                    self.buffer[i] = self.name[i] = self.buffer.pop(x)
-                    return self.name[i]
-        free = self.free.get(kind)
-        self.buffer[i] = self.name[i] = free.pop() if free else self.allocate(kind)
-        return self.name[i]
-
-    def given_away(self, i: int, kind: Type) -> str:
-        """An array of the caller's; a large one, with its views, is taken back when nobody has it any more."""
-        text = f"np.empty({kind[0]}, {kind[1].name!r})"
-        if math.prod(kind[0]) > SMALL:
-            self.loans[i] = {f"v{i}": text}
-            self.line(f"loan{i}")
-        else:
-            self.line(f"v{i} = {text}")
-        return f"v{i}"
-
-    def release(self, t: int, i: int) -> None:
-        """Give back the buffers of what was used here for the last time."""
-        for x in {self.root[x] for x in self.tape.operands[i]}:
-            if x in self.buffer and x != i and self.last[x] == t and self.phase[x] == self.phase[i]:
-                kind = self.tape.types[x]
-                assert kind is not None
-                kind = (kind[0], np.dtype(bool)) if x in self.masks else kind
-                self.free.setdefault(kind, []).append(self.buffer.pop(x))
-
-    def aimed(self, i: int) -> str:
-        """The place of a value in what it is joined to."""
-        j, k = self.target[i]
-        whole = self.joined(j)
-        row = self.tape.rows[j]
-        assert row is not None
-        text, flat = self.part(whole, row, j, k)
-        piece = self.shape(self.tape.operands[j][k])
-        if piece != self.shape(i):
-            text += f".reshape({self.shape(i)})"
-        if j not in self.fixed:
-            self.fixed.discard(i)
-        self.name[i] = self.view_of(j, text, f"{'s' if j in self.fixed else 'v'}{i}")
-        if not flat:
-            self.flat.discard(i)
-        return self.name[i]
-
-    def part(self, whole: str, row: Primitive, j: int, k: int) -> tuple[str, bool]:
-        """Part `k` of what is joined, and whether its numbers lie in a row."""
-        parts = self.tape.operands[j]
-        if row.name == "concatenate":
-            axis = row.params["axis"]
-            start = sum(self.shape(x)[axis] for x in parts[:k])
-            cut = ":, " * axis + f"{start}:{start + self.shape(parts[k])[axis]}"
-            return f"{whole}[{cut}]", math.prod(self.shape(j)[:axis]) == 1
-        offset, strides, to = row.params["spots"][k]
-        size = math.prod(self.shape(j))
-        flat = whole if len(self.shape(j)) == 1 else f"{whole}.reshape(-1)"
-        steps = [math.prod(to[a + 1 :]) for a in range(len(to))]
-        if nested(strides, to) is None:
-            name = self.bound(window, "window")
-            return f"{name}({flat}, {offset}, {strides}, {to})", False
-        return spelled(flat, offset, strides, to, size), all(
-            s == t for s, t, n in zip(strides, steps, to, strict=True) if n > 1
-        )
-
-    def joined(self, j: int) -> str:
-        """The buffer in which parts are joined, made with the first of them."""
-        if not self.name[j]:
-            row, kind = self.tape.rows[j], self.tape.types[j]
-            assert row is not None and kind is not None
-            self.whole[j] = self._covered(row, kind)
-            full, clean = self.whole[j]
-            fill = "empty" if full else "zeros"
-            self.flat.add(j)
-            if j in self.own and math.prod(kind[0]) > SMALL:  # sooner made anew than copied
-                self.name[j] = self.given_away(j, kind)
-                if fill == "zeros" or not clean:
-                    self.line(f"v{j}.fill(0.0)")
-                return self.name[j]
-            self.name[j] = self.allocate(kind, fill)
-            if not clean:
-                self.line(f"{self.name[j]}.fill(0.0)")
-            self.fixed.add(j)
-        return self.name[j]
-
-    def view_of(self, j: int, text: str, name: str = "") -> str:
-        """A name for a view of what is joined in `j`: made once where that is there already."""
-        name = name or f"s{self.fresh()}_"
-        if j in self.loans:
-            self.loans[j][name] = text
-        else:
-            (self.top.append if j in self.fixed else self.line)(f"{name} = {text}")
-        return name
-
-    def _covered(self, row: Primitive, kind: Type) -> tuple[bool, bool]:
-        """Whether parts fill what they are joined to, and whether none meets another one where nothing was before."""
-        if row.name == "concatenate":
-            return True, True
-        met = np.zeros(math.prod(kind[0]), bool)
-        clean = True
-        for offset, strides, to in row.params["spots"]:
-            part = window(met, offset, strides, to)
-            if part.any() and not part.all():
-                clean = False
-            part[...] = True
-        return bool(met.all()), clean
 
     # ---- the passes
 
     def _written(self) -> str:
         tape, n = self.tape, len(self.tape.inputs)
-        self.whole: dict[int, tuple[bool, bool]] = {}
         bodies = []
         for phase in (0, 1):
             self.now, self.body = phase, []
@@ -438,7 +86,7 @@ class Lowered:
             bodies[0].insert(-1, f"left = ({left})")
             bodies[1].insert(0, f"({left}) = left")
             self.held.add("left")
-        self.shared = [not self.single(i) and (i in self.fixed or i in self.seen) or i < n for i in tape.outputs]
+        self.shared = [(not self.single(i) and (i in self.fixed or i in self.seen)) or i < n for i in tape.outputs]
         lines = ["def make():", *(f"    {line}" for line in self.top)]
         for i, made in self.loans.items():
             names = "".join(f"{name}, " for name in made)
@@ -520,7 +168,7 @@ class Lowered:
         n = math.prod(kind[0])
         if i in self.flat and n <= SMALL:
             self.space.setdefault(f"zeros_{n}_{kind[1].name}", np.zeros(n, kind[1]))
-            whole = self.name[i] if len(kind[0]) == 1 else self._flat_name(i)
+            whole = self.name[i] if len(kind[0]) == 1 else self.flat_name(i)
             self.line(f"if {whole}.dot(zeros_{n}_{kind[1].name}): undefined()")
         else:
             self.line(f"finite({self.name[i]})")
@@ -569,7 +217,7 @@ class Lowered:
     def _of_arrays(self, row: Primitive, given: Sequence[int]) -> str:
         """A number that operations on arrays give."""
         x = given[0]
-        if row.name == "nll" and row.params["reduction"] != "none" and not given[0] in self.tape.numbers:
+        if row.name == "nll" and row.params["reduction"] != "none" and given[0] not in self.tape.numbers:
             return self._nll(row, given)
         if row.name == "matmul":
             return f"float({self.use(given[0])}.dot({self.use(given[1])}))"
@@ -616,16 +264,10 @@ class Lowered:
             return f"float({name}{'' if len(of) == 1 else '.reshape(-1)'}.dot({ones}))"
         return f"float({name}.sum())"
 
-    def ones(self, n: int, kind: Type) -> str:
-        """The name of so many ones."""
-        name = f"ones_{n}_{kind[1].name}"
-        self.space.setdefault(name, np.ones(n, kind[1]))
-        return name
-
     # ---- arrays
 
     def _elementwise(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
-        ufunc = _ufunc(row)
+        in_numpy = ufunc(row)
         if row.name in SAME:
             self._alias(i, given[0])
             return
@@ -633,7 +275,7 @@ class Lowered:
             if exponent in (2.0, 3.0) and self.single(given[1]) and self.shape(given[0]) == kind[0]:
                 self._power(i, given[0], int(exponent))
                 return
-        if ufunc is None:
+        if in_numpy is None:
             self._call(i, row, given)
             return
         operands = [self.beside(x, kind) for x in given]
@@ -647,8 +289,8 @@ class Lowered:
             operands.append(zero)
         full = [x for x in given if self.shape(x) == kind[0]]
         out = self.place(i, full)
-        name = self.bound(ufunc, ufunc.__name__)
-        positional = ufunc not in (np.maximum, np.minimum)  # of which NumPy wants it named
+        name = self.bound(in_numpy, in_numpy.__name__)
+        positional = in_numpy not in (np.maximum, np.minimum)  # of which NumPy wants it named
         self.line(f"{name}({', '.join(operands)}, {out if positional else f'out={out}'})")
 
     def _power(self, i: int, x: int, exponent: int) -> None:
@@ -710,7 +352,7 @@ class Lowered:
         rows, made = (self.allocate((of, kind[1])) for of in ((k, m), (n, m)))
         self.line(f"{rows}[...] = {self.use(a)}.T")
         self.line(f"{self.use(w)}.dot({rows}, {made})")
-        self.line(f"{self.name[i]}[...] = {self._named(f'{made}.T')}")
+        self.line(f"{self.name[i]}[...] = {self.named(f'{made}.T')}")
         return True
 
     def _see(self, i: int, x: int, text: str, flat: bool) -> None:
@@ -753,7 +395,7 @@ class Lowered:
             self._see(i, x, f"{name}.reshape({kind[0]})", True)
         else:
             self.name[i] = self.allocate(kind)
-            self.line(f"{self._named(f'{self.name[i]}.reshape({self.shape(x)})')}[...] = {name}")
+            self.line(f"{self.named(f'{self.name[i]}.reshape({self.shape(x)})')}[...] = {name}")
             self.fixed.add(i)
             self.flat.add(i)
 
@@ -792,21 +434,10 @@ class Lowered:
         if i not in self.flat:
             self.line(f"{out}[...] = {product}).reshape({kind[0]})")
         else:
-            whole = out if len(kind[0]) == 1 else self._flat_name(i)
+            whole = out if len(kind[0]) == 1 else self.flat_name(i)
             self.line(f"{product}, {whole})")
 
     _do_sum_to = _do_sum
-
-    def _flat_name(self, i: int) -> str:
-        """A name for the numbers of a value in a row."""
-        text = f"{self.name[i]}.reshape(-1)"
-        return self._named(text) if i in self.fixed else text
-
-    def _named(self, text: str) -> str:
-        """A name for a view of a buffer."""
-        name = f"s{self.fresh()}_"
-        self.top.append(f"{name} = {text}")
-        return name
 
     def _do_concatenate(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
         whole = self.joined(i)
@@ -837,16 +468,7 @@ class Lowered:
         self.name[i] = self.allocate(kind, "zeros")
         flat = self.name[i] if len(kind[0]) == 1 else f"{self.name[i]}.reshape(-1)"
         part = spelled(flat, row.params["offset"], row.params["strides"], self.shape(given[0]), math.prod(kind[0]))
-        self.line(f"{self._named(part)}[...] = {self.use(given[0])}")
-
-
-def _ufunc(row: Primitive) -> Any:
-    """The function of NumPy's that a row is on arrays, which can write into an array that is given; None if none."""
-    if row is relu:
-        return np.maximum
-    if row.name in ("greater", "equal"):
-        return getattr(np, row.name)
-    return row.array if isinstance(row.array, np.ufunc) else None
+        self.line(f"{self.named(part)}[...] = {self.use(given[0])}")
 
 
 def _positive(at: Sequence[int], of: Sequence[int]) -> tuple[int, ...]:

@@ -14,7 +14,6 @@ import numpy as np
 from microgad.errors import MicrogadError
 from microgad.primitive import Primitive
 from microgad.primitives import add, div, equal, exp, identity, log, maximum, minimum, mul, neg, relu, sub
-from microgad.tape import Tape, Type
 from microgad.structural import (
     Each,
     broadcast_to,
@@ -32,6 +31,7 @@ from microgad.structural import (
     total,
     transpose,
 )
+from microgad.tape import Tape, Type
 from microgad.tracers import DATA, DETACHED
 
 from .rows import place, view, window
@@ -248,7 +248,7 @@ def _narrow(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | Non
         return b.emit(row, single, kind)
     for k, i in enumerate(given):
         below = b.made_by(i, broadcast_to) or (b.made_by(i, reshape) if math.prod(b.shape(i)) == 1 else None)
-        if below is None or b.type(below[0]) is not None and b.type(below[0])[1] != b.type(i)[1]:  # type: ignore[index]
+        if below is None or (b.type(below[0]) is not None and b.type(below[0])[1] != b.type(i)[1]):  # type: ignore[index]
             continue
         shapes = [b.shape(below[0]) if j == k else b.shape(x) for j, x in enumerate(given)]
         if np.broadcast_shapes(*shapes) == kind[0]:

@@ -11,11 +11,10 @@ import numpy as np
 from microgad.errors import InputError, MicrogadError, ShapeError, shown
 from microgad.naming import listed, literal
 from microgad.node import Node
-from microgad.order import order_of_all
 from microgad.scopes import Scope
 from microgad.symbolic import numeral
-from microgad.tape import Input, Instruction, Tape
-from microgad.trees import Structure, tree_flatten, tree_leaves, tree_unflatten
+from microgad.tape import Instruction, Tape
+from microgad.trees import Structure, tree_flatten, tree_unflatten
 
 from . import derive
 from .kernel import Kernel

@@ -20,9 +20,9 @@ from microgad.node import Node
 from microgad.order import order_of_all
 from microgad.primitive import Primitive, tracing
 from microgad.primitives import add, equal, maximum, minimum, mul, neg, pow, sub
-from microgad.tape import Input, Tape
 from microgad.recording import recording
 from microgad.structural import broadcast_to, concatenate, index, item, matmul, reshape, stack, total, transpose
+from microgad.tape import Input, Tape
 from microgad.tensor import Tensor, leaf
 from microgad.value import Value
 

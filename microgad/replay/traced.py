@@ -12,9 +12,9 @@ import numpy as np
 
 from microgad.node import Node
 from microgad.tape import Input, Tape
+from microgad.tensor import Tensor
 from microgad.tracers import PLAIN, tracer
 from microgad.tracing import Reads, traced, undrawn
-from microgad.tensor import Tensor
 from microgad.trees import Structure, tree_flatten, tree_unflatten
 from microgad.value import Value
 

@@ -14,8 +14,8 @@ from microgad.array_functions import stack
 from microgad.errors import InputError, ShapeError, shown
 from microgad.naming import Text
 from microgad.node import Node
-from microgad.tape import Tape
 from microgad.structural import shape, transpose
+from microgad.tape import Tape
 from microgad.tracers import PLAIN, tracer
 from microgad.tracing import traced
 from microgad.trees import tree_flatten, tree_leaves, tree_unflatten
