@@ -21,8 +21,8 @@ from microgad.value import Value
 
 from . import derive
 from .lower import Lowered, compiled
-from .plan import SAME
 from .optimise import optimised
+from .plan import SAME
 from .regroup import Irregular, regrouped
 from .scalars import scalars
 from .traced import uncollected

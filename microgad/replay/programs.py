@@ -18,10 +18,11 @@ from microgad.trees import Structure, tree_flatten, tree_unflatten
 
 from . import derive
 from .kernel import Kernel
-from .optimise import READABLE, optimised
+from .optimise import optimised
 from .python import Writer
 from .regroup import Irregular, regrouped
 from .rows import results
+from .rules import READABLE
 from .scalars import scalars
 from .traced import Static, Traced, flattened, is_data, uncollected
 

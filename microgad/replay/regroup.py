@@ -18,19 +18,18 @@ import numpy as np
 
 from microgad.node import Node
 from microgad.order import order_of_all
-from microgad.primitive import Primitive, tracing
-from microgad.primitives import add, equal, maximum, minimum, mul, neg, pow, sub
+from microgad.primitive import tracing
+from microgad.primitives import add, mul, neg, sub
 from microgad.recording import recording
 from microgad.structural import broadcast_to, concatenate, index, item, matmul, reshape, stack, total, transpose
 from microgad.tape import Input, Tape
 from microgad.tensor import Tensor, leaf
 from microgad.value import Value
 
+from .classes import Classes, Ids, pool_of
 from .rows import nested, view
+from .tables import different, table_of
 
-Ids = np.ndarray[Any, Any]  # values of the program, as integers
-
-COMMUTATIVE = {add, mul, maximum, minimum, equal}
 FEW = 2  # terms of one class that are added one by one, for a reduction of so few is slower
 
 
@@ -51,151 +50,6 @@ class Irregular(Exception):
     """A program of which regrouping makes no less; the argument says why."""
 
 
-class Classes:
-    """The values of a program by colour: which look alike.
-
-    Attributes
-    ----------
-    colour : array of int
-        Of each value.
-    left, right : array of int
-        The first and second operand of each number that is computed, -1 where there is none.
-    place : array of int
-        Of each number that is taken out of an array, where it stands in that.
-    absorbed : array of bool
-        By colour, whether its members are only the beginnings of longer sums.
-    """
-
-    def __init__(self, tape: Tape) -> None:
-        self.tape = tape
-        n = len(tape.rows)
-        self.place = np.full(n, -1)
-        self._maps: dict[int, tuple[int, Ids]] = {}  # of arrays that are views of others: of which, and the places
-        self.same = np.arange(n)  # of numbers that are taken out of an array several times the first one
-        colours, left, right = self._painted()
-        self.colour = np.array(colours)
-        self.left, self.right = (np.where(np.array(x) < 0, -1, self.same[x]) for x in (left, right))
-        self.count = len(self._keys)
-        order = np.argsort(self.colour, kind="stable")
-        self._members = np.split(order, np.cumsum(np.bincount(self.colour, minlength=self.count))[:-1])
-        self.first = [int(m[0]) for m in self._members]
-        self.row = [tape.rows[i] for i in self.first]
-        self.number = [tape.types[i] is None for i in self.first]
-        self.absorbed = self._absorbed()
-
-    def _painted(self) -> tuple[list[int], list[int], list[int]]:
-        """Colours, and first and second operands."""
-        tape, keys = self.tape, dict[Any, int]()
-        types, numbers, inputs = tape.types, tape.numbers, tape.inputs
-        colours: list[int] = []
-        left: list[int] = []
-        right: list[int] = []
-        taken: dict[tuple[int, int], int] = {}
-        for i, (row, given) in enumerate(zip(tape.rows, tape.operands, strict=True)):
-            a = b = -1
-            key: Any
-            if types[i] is not None:
-                key = ("array", i)
-                self._note_view(i, row, given)
-            elif row is None:
-                key = "constant" if i in numbers else _pool(inputs[i])
-            elif len(given) == 2:
-                a, b = given
-                one, other = colours[a], colours[b]
-                if one > other and row in COMMUTATIVE and row is not add:
-                    a, b, one, other = b, a, other, one
-                key = (row, one, other)
-                if row is pow and b in numbers:
-                    key = (row, one, "to the", numbers[b])
-            elif len(given) == 1:
-                [a] = given
-                key = (row, colours[a])
-                if types[a] is not None:
-                    base, places = self._places(a)
-                    self.place[i], a = places[row.params["at"]], -1
-                    self.same[i] = taken.setdefault((base, int(self.place[i])), i)
-                    key = ("item", base)
-            else:
-                key = (row, *[colours[x] for x in given])
-            colours.append(keys.setdefault(key, len(keys)))
-            left.append(a)
-            right.append(b)
-        self._keys = list(keys)
-        return colours, left, right
-
-    def _note_view(self, i: int, row: Primitive | None, given: tuple[int, ...]) -> None:
-        """Find out of what array another one is a view, so that numbers of both are of one class."""
-        if row is None or len(given) != 1 or self.tape.types[given[0]] is None:
-            return
-        plain = row.name == "index" and all(isinstance(k, (int, slice)) or k is None or k is Ellipsis
-                                            for k in row.params["key"])  # fmt: skip
-        if plain or row.name in ("reshape", "transpose"):
-            base, places = self._places(given[0])
-            self._maps[i] = base, row.array(places, **row.params)
-
-    def _places(self, i: int) -> tuple[int, Ids]:
-        """The array that an array is a view of, and where its numbers stand there."""
-        if i not in self._maps:
-            kind = self.tape.types[i]
-            assert kind is not None
-            self._maps[i] = i, np.arange(int(np.prod(kind[0], dtype=int))).reshape(kind[0])
-        return self._maps[i]
-
-    def key(self, colour: int) -> Any:
-        """What the members of a class have in common."""
-        return self._keys[colour]
-
-    def members(self, colour: int) -> Ids:
-        """The values of a colour, in the order of the program."""
-        return self._members[colour]
-
-    def operands(self, members: Ids) -> list[Ids]:
-        """For each operand of the members of a class, which values they are."""
-        row, given = self.tape.rows[members[0]], self.tape.operands
-        if len(given[members[0]]) < 3:
-            assert row is not None
-            return [self.left[members], self.right[members]][: len(given[members[0]])]
-        return list(self.same[[given[i] for i in members]].T)
-
-    def _absorbed(self) -> Any:
-        """Which classes only begin longer sums; all of their members do so, or none."""
-        tape, n = self.tape, len(self.tape.rows)
-        is_sum = np.array([row is add or row is sub for row in self.row])[self.colour]
-        uses = np.bincount(np.concatenate([self.left[self.left >= 0], self.right[self.right >= 0]]), minlength=n)
-        for i, given in enumerate(tape.operands):
-            if len(given) > 2 or tape.types[i] is not None:
-                for x in given:
-                    uses[x] += 2  # by something else than a sum
-        uses[tape.outputs] += 2
-        user = np.full(n, -1)
-        users = np.flatnonzero(self.left >= 0)
-        user[self.left[users]] = users
-        begins = is_sum & (uses == 1) & (user >= 0)
-        begins[begins] = is_sum[user[begins]] & (self.left[user[begins]] == np.flatnonzero(begins))
-        # A sum of sums begins anew with its terms: the first sample is no other than the next ones.
-        at = np.flatnonzero(begins)
-        begins[at] &= ~(is_sum[self.right[user[at]]] & ~is_sum[self.right[at]])
-        others = np.bincount(self.colour, weights=~begins, minlength=self.count)
-        return others == 0
-
-    def terms(self, colour: int) -> list[tuple[int, Ids]]:
-        """The terms of a sum of each member of a class: their signs, and which values they are."""
-        now = self.members(colour)
-        found = []
-        while True:
-            found.append((-1 if self.tape.rows[now[0]] is sub else 1, self.right[now]))
-            now = self.left[now]
-            if not self.absorbed[self.colour[now[0]]]:
-                break
-        found.append((1, now))
-        return found[::-1]
-
-
-def _pool(given: Input) -> str:
-    """With which other numbers a number that is given lies in one array."""
-    return "number" if given.plain else "value" if given.node is None else "parameter"
-
-
 Group = tuple[int, int, Ids]  # the sign and colour of some terms of a sum, and which values they are, member by member
 
 
@@ -210,7 +64,7 @@ class Regrouping:
         self.pool: dict[str, Any] = {}
         for i, x in enumerate(tape.inputs):
             if x.type is None:
-                self.placed.setdefault(_pool(x), []).append(i)
+                self.placed.setdefault(pool_of(x), []).append(i)
         for kind, found in self.placed.items():
             stems = {tape.inputs[i].name.partition("[")[0] for i in found} if kind != "parameter" else ()
             name = stems.pop() if len(stems) == 1 else kind[0]  # that of an argument, where all are from one
@@ -391,7 +245,7 @@ class Regrouping:
 
     def distinct(self, operands: Sequence[Ids]) -> tuple[Ids, Ids]:
         """The members of a class that differ in what their operands are, and which of them each member is as."""
-        _, same = _different(np.stack([self.identity(ids) for ids in operands], axis=1))
+        _, same = different(np.stack([self.identity(ids) for ids in operands], axis=1))
         kept = np.zeros(same.max() + 1, int)
         kept[same[::-1]] = np.arange(len(same))[::-1]
         return kept, same
@@ -421,7 +275,7 @@ class Regrouping:
                 order = np.argsort(p)
                 best, found = good, order.reshape(node.shape) if good == 3 else order
         if not best and len(operands) == 2:
-            table = _table(*(ids[:, None] for ids in operands))
+            table = table_of(*(ids[:, None] for ids in operands))
             if table is not None and table.batch == 1 and table.unique:
                 return np.argsort(table.cell).reshape(len(table.a), len(table.b))
         return found
@@ -513,7 +367,7 @@ class Regrouping:
         """Sums of products as a matrix product, and where in it each of them stands; None if they are none."""
         _, _, ids = group
         a, b = self.classes.left[ids], self.classes.right[ids]
-        table = _table(a, b)
+        table = table_of(a, b)
         if table is None or (len(table.a) == len(table.b) == table.batch):
             return None
         order = self.along(table.a[0], table.b[0])
@@ -575,7 +429,7 @@ class Regrouping:
         given: list[tuple[Any, Input]] = []
         sources: list[int | list[int]] = []
         for kind, pool in self.pool.items():
-            some = [i for i, x in enumerate(self.tape.inputs) if x.type is None and _pool(x) == kind]
+            some = [i for i, x in enumerate(self.tape.inputs) if x.type is None and pool_of(x) == kind]
             self.place(kind, np.array(some))
             data = pool._value
             held = tuple([self.tape.inputs[i].node for i in self.placed[kind]]) if kind == "parameter" else None
@@ -587,79 +441,6 @@ class Regrouping:
         nodes = [x if isinstance(x, Node) else Value(x) for x in results]
         found = Tape.of_graph(self.tape.name, given, order_of_all(nodes), nodes)
         return found, sources
-
-
-class _Table:
-    """Pairs of rows, sorted into a table, or into several of one size: a `batch`.
-
-    Attributes
-    ----------
-    a, b : array of int, shape (rows, k)
-        The rows that differ, those of one table together.
-    row, column : array of int
-        Which of them the pairs are made of.
-    batch : int
-        How many tables there are.
-    cell : array of int
-        Where each pair stands in the tables.
-    """
-
-    def __init__(self, a: Ids, b: Ids, row: Ids, column: Ids, batch: int) -> None:
-        self.a, self.b, self.row, self.column, self.batch = a, b, row, column, batch
-        n, m = len(a) // batch, len(b) // batch
-        self.cell = row * m + column % m
-        self.unique = len(row) == n * m * batch and len(np.unique(self.cell)) == len(row)
-
-    def turned(self) -> Ids:
-        """Where each pair stands in the tables with rows and columns exchanged."""
-        n = len(self.a) // self.batch
-        return self.column * n + self.row % n
-
-
-def _table(a: Ids, b: Ids) -> _Table | None:
-    """The table that pairs of rows fill; None where they do not."""
-    (rows, row), (columns, column) = _different(a), _different(b)
-    n, m = len(rows), len(columns)
-    pairs = np.unique(row * m + column)
-    if len(pairs) == n * m:
-        return _Table(rows, columns, row, column, 1)
-    i, j = pairs // m, pairs % m
-    of_row, of_column = np.arange(n), np.full(m, n)
-    for _ in range(4):  # in a full table each row meets each column: twice is enough
-        np.minimum.at(of_column, j, of_row[i])
-        np.minimum.at(of_row, i, of_column[j])
-    if (of_row[i] != of_column[j]).any():
-        return None
-    names, size = np.unique(of_row, return_counts=True)
-    batch = len(names)
-    other = np.unique(of_column, return_counts=True)[1]
-    if n % batch or m % batch or (size != n // batch).any() or (other != m // batch).any():
-        return None
-    if len(pairs) != n * m // batch:
-        return None
-    to_row, to_column = np.argsort(of_row, kind="stable"), np.argsort(of_column, kind="stable")
-    new_row, new_column = np.empty(n, int), np.empty(m, int)
-    new_row[to_row], new_column[to_column] = np.arange(n), np.arange(m)
-    return _Table(rows[to_row], columns[to_column], new_row[row], new_column[column], batch)
-
-
-_MIX = np.random.default_rng(0).integers(1, 2**62, 4096) * 2 + 1  # odd, so that no bit of a place is lost
-
-
-def _different(rows: Ids) -> tuple[Ids, Ids]:
-    """The rows that differ, as they first appear, and of each row which one it is."""
-    k = rows.shape[1]
-    if k > len(_MIX):
-        _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    else:
-        mixed = rows[:, 0] if k == 1 else (rows * _MIX[:k]).sum(axis=1)
-        _, first, inverse = np.unique(mixed, return_index=True, return_inverse=True)
-        if k > 1 and (rows[first][inverse] != rows).any():
-            _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), int)
-    order = np.argsort(first)
-    rank[order] = np.arange(len(first))
-    return rows[first[order]], rank[inverse.reshape(-1)]
 
 
 def _viewed(node: Any, places: Ids) -> Any:

@@ -144,3 +144,24 @@ results: Primitive = Primitive(
     "results", _side_by_side, _side_by_side, vjp=Each([_its_part]), jvp=Each([_its_way]),
     flow=("its part of G",), label="results", text="results({})", latex=r"\left({}\right)",
 )  # fmt: skip
+
+
+def _assembled(*parts: Any, spots: Any, of: tuple[int, ...]) -> Any:
+    out = np.zeros(of)
+    for x, (offset, strides, to) in zip(parts, spots, strict=True):
+        window(out, offset, strides, to)[...] += x
+    return out
+
+
+def _part_of(i: int, g: Any, y: Any, *xs: Any, spots: Any, of: tuple[int, ...]) -> Any:
+    offset, strides, to = spots[i]
+    return view.given(offset=offset, strides=strides, to=to, size=math.prod(of))(g)
+
+
+def _alone(i: int, t: Any, y: Any, *xs: Any, spots: Any, of: tuple[int, ...]) -> Any:
+    return place.given(offset=spots[i][0], strides=spots[i][1], of=of)(t)
+
+
+# Arrays at their places in a larger one, which is 0 elsewhere: the sum of several `place`.
+assemble = Primitive("assemble", _assembled, _assembled, vjp=Each([_part_of]), jvp=Each([_alone]), label="assemble",
+                     text="assemble({})")  # fmt: skip
