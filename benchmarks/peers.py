@@ -184,13 +184,12 @@ class Handwritten:
             w[...], b[...] = weight.T, bias
         self.inputs, self.labels, self.starts = problem.inputs, problem.labels, np.arange(batch) * sizes[-1]
         self.outs = [problem.inputs, *(np.empty((batch, m), dtype) for m in sizes[1:])]
-        self.deltas = [None, *(np.empty((batch, m), dtype) for m in sizes[1:])]
-        self.masks = [None, *(np.empty((batch, m), bool) for m in sizes[1:-1])]
-        self.zeros = [None, *(np.zeros((batch, m), dtype) for m in sizes[1:-1])]
+        self.deltas: list[Any] = [None, *(np.empty((batch, m), dtype) for m in sizes[1:])]
+        self.masks: list[Any] = [None, *(np.empty((batch, m), bool) for m in sizes[1:-1])]
+        self.zeros: list[Any] = [None, *(np.zeros((batch, m), dtype) for m in sizes[1:-1])]
         self.turned = [x.T for x in self.outs]
         self.column, self.picked = np.empty((batch, 1), dtype), np.empty(batch, dtype)
-        self.logits, self.last, self.sums = self.outs[-1].ravel(), self.deltas[-1].ravel(), self.column.ravel()  # type: ignore[union-attr]
-        assert np.shares_memory(self.logits, self.outs[-1]) and np.shares_memory(self.last, self.deltas[-1])  # type: ignore[arg-type]
+        self.logits, self.last, self.sums = self.outs[-1].ravel(), self.deltas[-1].ravel(), self.column.ravel()
         self.logs, self.places = np.empty(batch, dtype), np.empty(batch, int)
         self.ones, self.width = np.ones(batch, dtype), np.ones(sizes[-1], dtype)
         self.zero, self.share, self.rate = np.array(0, dtype), np.array(1.0 / batch, dtype), np.array(RATE, dtype)
@@ -238,12 +237,12 @@ class Handwritten:
 
     def buffers(self) -> int:
         """Bytes of the activations and gradients that a step holds."""
-        return sum(x.nbytes for x in (self.slopes, *self.outs[1:], *self.deltas[1:], *self.masks[1:]))  # type: ignore[union-attr]
+        return sum(x.nbytes for x in (self.slopes, *self.outs[1:], *self.deltas[1:], *self.masks[1:]))
 
     def buffers_one_by_one(self) -> int:
         """The same where each of z, relu(z) and their gradients has an array of its own, as ours have."""
         hidden = sum(x.nbytes for x in self.outs[1:-1])
-        return int(self.buffers() - sum(x.nbytes for x in self.masks[1:]) + 2 * hidden)  # type: ignore[union-attr]
+        return int(self.buffers() - sum(x.nbytes for x in self.masks[1:]) + 2 * hidden)
 
 
 class HandwrittenAdam(Handwritten):

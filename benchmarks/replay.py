@@ -152,7 +152,8 @@ class Jax:
                     h = jnp.maximum(h, 0.0)
             return jnp.mean(jnp.maximum(1.0 - y * h[:, 0], 0.0)) + L2 * jnp.sum(flat * flat)
 
-        self.both, self.flat, self.wait = jax.jit(jax.value_and_grad(loss)), jnp.asarray(moons.flat), jax.block_until_ready
+        self.both, self.wait = jax.jit(jax.value_and_grad(loss)), jax.block_until_ready
+        self.flat = jnp.asarray(moons.flat)
 
     def step(self) -> Any:
         return self.wait(self.both(self.flat))

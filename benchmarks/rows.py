@@ -121,7 +121,8 @@ def _microseconds(found: Duel) -> str:
 
 
 def moons_against(
-    peer: Callable[[replay.Moons], Any], batch: int, bar: float | None, aim: float | None, rounds: int, at_least: bool = True
+    peer: Callable[[replay.Moons], Any], batch: int, bar: float | None, aim: float | None, rounds: int,
+    at_least: bool = True,
 ) -> Iterator[Line]:  # fmt: skip
     """Value and gradient of the moons demo."""
     data = replay.Moons(batch)
@@ -138,7 +139,7 @@ def rosenbrock(rounds: int) -> Iterator[Line]:
 
 def planning(row: str, make: Callable[[], Callable[[], Any]], bar: float, aim: float, rounds: int) -> Iterator[Line]:
     """Milliseconds of the first call of a jitted function: tracing, regrouping, its derivative, and compiling."""
-    times, nodes = [], 0
+    times = []
     with collector(True):
         for _ in range(rounds):
             f = mg.jit(make())
@@ -146,8 +147,7 @@ def planning(row: str, make: Callable[[], Callable[[], Any]], bar: float, aim: f
             start = perf_counter()
             f()
             times.append(1e3 * (perf_counter() - start))
-            nodes = len(mg.trace(make())) if not nodes else nodes
-    yield Line(f"plan, {row}", times, " ms", bar, f"{nodes:,} instructions", aim=aim)
+    yield Line(f"plan, {row}", times, " ms", bar, f"{len(mg.trace(make())):,} instructions", aim=aim)
 
 
 def one_point() -> Callable[[], Any]:
@@ -176,7 +176,7 @@ def scaling(rounds: int) -> Iterator[Line]:
             times.append((first, (perf_counter() - start) / count))
         nodes = len(mg.trace(unrolled(batch)))
         first, again = (median(column) for column in zip(*times, strict=True))
-        said = f"{nodes:>9,} regular: first call {first:.3f} s, later {1e6 * again:.0f} us, {1e9 * again / nodes:.2f} ns each"
+        said = f"{nodes:>9,} regular: first call {first:.3f} s, later {1e6 * again:.0f} us"
         yield Line("scale, regular", [1e6 * t / nodes for t, _ in times], " us", None, said)
     x = np.random.default_rng(0).normal(size=20)
     for size in (1_000, 10_000, 100_000, 1_000_000):
@@ -345,7 +345,8 @@ def mlp(
 
 
 def mlp_replayed(
-    ours: Callable[[peers.Problem], Any], theirs: Callable[[peers.Problem], Any], row: str, bar: float | None, rounds: int
+    ours: Callable[[peers.Problem], Any], theirs: Callable[[peers.Problem], Any], row: str, bar: float | None,
+    rounds: int,
 ) -> Iterator[Line]:  # fmt: skip
     """A training step of a classifier in Tensors under jit; a timing is of 20 steps."""
     problem = peers.Problem(SMALL, 32, "float64")

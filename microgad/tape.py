@@ -39,9 +39,9 @@ class Input(NamedTuple):
 
 
 class Instruction(NamedTuple):
-    """One value of a program: what makes it of which others."""
+    """One value of a program, by its number, and what makes it of which others."""
 
-    index: int
+    value: int
     row: Primitive
     operands: tuple[int, ...]
     type: Type | None
@@ -89,7 +89,9 @@ class Tape:
         self._constants: dict[Any, int] = {}
 
     @classmethod
-    def of_graph(cls, name: str, given: Sequence[tuple[Any, Input]], order: Sequence[Any], results: Sequence[Any]) -> Any:
+    def of_graph(
+        cls, name: str, given: Sequence[tuple[Any, Input]], order: Sequence[Any], results: Sequence[Any]
+    ) -> Any:
         """The program that a graph is.
 
         Parameters
@@ -150,7 +152,8 @@ class Tape:
                 i = len(rows)
                 continue
             if b is empty:
-                made = tuple([constant(x) if type(x) is number else x.mark for x in a]) if type(a) is tuple else (a.mark,)
+                given_now = a if type(a) is tuple else (a,)
+                made: tuple[int, ...] = tuple([constant(x) if type(x) is number else x.mark for x in given_now])
                 i = len(rows)
             elif type(b) is number:
                 made = (a.mark, constant(b))

@@ -74,7 +74,7 @@ class _Tracer:
 
     # Masks, as comparisons give them.
     def __and__(self, other: Any) -> Any:
-        return self * other  # type: ignore[operator]
+        return self * other
 
     def __or__(self, other: Any) -> Any:
         return maximum(self, other)
@@ -148,7 +148,7 @@ def tracer(x: Any, example: Any = None) -> Any:
     data = example if example is not None else x._value if given else x
     if not isinstance(data, np.ndarray) or (not data.ndim and not isinstance(x, Tensor)):
         data = float(data)
-    out = object.__new__(KINDS[type(data) is float, not given or isinstance(x, PLAIN)])
+    out: Any = object.__new__(KINDS[type(data) is float, not given or isinstance(x, PLAIN)])
     out._value, out.a, out.b = data, EMPTY, EMPTY
     out._name = x._name if given else None
     out.grad = out.mark = out.prim = None
@@ -382,7 +382,8 @@ def _watching(place: tuple[type, str]) -> Any:
     if callable(traced):
         return _switch(original, traced)
     if isinstance(original, property):
-        assert original.fget and original.fset
+        assert original.fget is not None
+        assert original.fset is not None
         return property(_switch(original.fget, traced[0]), _switch(original.fset, traced[1]))
 
     def write(self: Any, x: Any) -> None:  # None is what every node is born with

@@ -58,9 +58,10 @@ class Trace:
                 plain = row is DATA
                 break
         number = type(value) is float
-        node = object.__new__(KINDS[number, plain])
+        node: Any = object.__new__(KINDS[number, plain])
         node._value, node.prim = value, row
-        node.a, node.b = operands if len(operands) == 2 else (operands[0] if len(operands) == 1 else tuple(operands), EMPTY)
+        one = operands[0] if len(operands) == 1 else tuple(operands)
+        node.a, node.b = operands if len(operands) == 2 else (one, EMPTY)
         node.grad = node.mark = node._name = None
         self.nodes.append(node)
         if not number:
@@ -284,9 +285,8 @@ def undrawn(run: Callable[[], Any], generators: Sequence[Any]) -> Iterator[None]
         _restore(generators, before)
         line = _drawing_line(run, generators, before)
         _restore(generators, before)
-        raise untraceable(
-            "random numbers are drawn", "all calls would get the same; draw them outside, and give them as an argument", line
-        )
+        why = "all calls would get the same; draw them outside, and give them as an argument"
+        raise untraceable("random numbers are drawn", why, line)
 
 
 class _Found(BaseException):

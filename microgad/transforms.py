@@ -272,10 +272,10 @@ def _by_argument(parts: list[Any], places: list[int], chosen: tuple[int, ...], a
     return listed if isinstance(argnums, Sequence) else listed[0]
 
 
-def _called(f: Any, what: str) -> Callable[[Any], Any]:
+def _called(f: Any, what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a derivative the arguments of its function, for whoever asks, and a name that says both."""
 
-    def named(derivative: Any) -> Any:
+    def named(derivative: Callable[..., Any]) -> Callable[..., Any]:
         wraps(f, updated=())(derivative)
         derivative.__name__ = derivative.__qualname__ = f"{what}({getattr(f, '__name__', type(f).__name__)})"
         return derivative

@@ -568,7 +568,7 @@ def _labels(what: str, target: Any, of: tuple[int, ...]) -> Any:
 
 
 def _one_hot(target: Any, labels: Any, of: tuple[int, ...], dtype: Any) -> Any:
-    """1 at the right class of each example; of a target that is traced in rows, for it has other labels in each call."""
+    """1 at the right class of each example; of a target that is traced as rows: it has other labels in each call."""
     if isinstance(target, Node):
         found = equal(rows.reshape.given(to=(*of[:-1], 1))(target), np.arange(of[-1], dtype=float))
         return found if shape(found) == of and found.dtype == dtype else rows.cast.given(to=np.dtype(dtype))(found)

@@ -91,7 +91,8 @@ class Flat:
         """Bring in the gradients: which parameters have one, or None for all of them."""
         if self.scalars:
             try:
-                return self.pack(self.g, 0, *[p.grad for p in self.params])
+                self.pack(self.g, 0, *[p.grad for p in self.params])
+                return None
             except struct.error:  # one has none, or one that was set by hand
                 pass
         found = [p.grad if p.needs else None for p in self.params]  # of a frozen one it would be an old one

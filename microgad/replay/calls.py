@@ -97,6 +97,7 @@ class Entry:
         return None if name is None else f"{name} was set anew"
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
+        """The result, from the leaves of the arguments that are data."""
         kernel = self.kernel
         data = [x._value if type(x) in ranks else x if type(x) is np.ndarray else float(x) for x in leaves]
         flags = None  # which of the nodes need a gradient
@@ -181,6 +182,7 @@ class Jitted:
         update_wrapper(self, f, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The result of the function, replayed."""
         if watchers or (tracing and get_ident() in tracing):
             return self._f(*args, **kwargs)  # as a part of what is traced there; or each node has to be seen
         key: Any = None
@@ -192,9 +194,9 @@ class Jitted:
             key = (structure, *[x if type(x) is Static else _kind(x) for x in leaves])
             leaves = [x for x in leaves if type(x) is not Static]
         entry = self._entries.get(key)
-        if entry is None or (why := entry.stale()) is not None:
-            if entry is not None:
-                self._reasons[why] += 1
+        why = None if entry is None else entry.stale()
+        if entry is None or why is not None:
+            self._reasons.update([why] if why else [])
             entry = self._traced(key, leaves, args, kwargs)
         try:
             return entry(leaves)
@@ -244,7 +246,8 @@ class Jitted:
         """
         again = sum(self._reasons.values())
         times = len(self._entries) + again
-        lines = [f"{self._name}, {'never called' if not times else 'traced once' if times == 1 else f'traced {times:,} times'}"]
+        often = "never called" if not times else "traced once" if times == 1 else f"traced {times:,} times"
+        lines = [f"{self._name}, {often}"]
         lines += [f"  {entry.said()}" for entry in self._entries.values()]
         lines += [f"  traced again as {why}: {count:,} times" for why, count in self._reasons.items()]
         return Text("\n".join(lines))
@@ -330,7 +333,7 @@ def jit(
 
 
 def _static(f: Any, numbers: Any, names: Any) -> set[Any]:
-    """The positions and names of arguments that are a part of the function: of each both, as it may be given by both."""
+    """Which arguments are a part of the function: of each its position and its name, as it may be given by both."""
     try:
         positions = [index(i) for i in (numbers if isinstance(numbers, (tuple, list)) else (numbers,))]
     except TypeError:
@@ -344,9 +347,10 @@ def _static(f: Any, numbers: Any, names: Any) -> set[Any]:
         known = []
     for name in listed:
         if known and name not in known:
-            raise InputError(f"static_argnames: {name!r} is no argument of {getattr(f, '__name__', 'the function')}, which has {', '.join(known)}")
+            of = getattr(f, "__name__", "the function")
+            raise InputError(f"static_argnames: {name!r} is no argument of {of}, which has {', '.join(known)}")
     if known and not all(-len(known) <= i < len(known) for i in positions):
         raise InputError(f"static_argnums: {positions} of a function with {len(known)} arguments")
     positions = [i % len(known) if known else i for i in positions]
-    found = {*positions, *listed}
-    return found | {known[i] for i in positions if i < len(known)} | {known.index(name) for name in listed if name in known}
+    called = [known[i] for i in positions if i < len(known)]
+    return {*positions, *listed, *called, *(known.index(name) for name in listed if name in known)}

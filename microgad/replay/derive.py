@@ -33,9 +33,9 @@ def reached(order: Sequence[Any], sources: Collection[Node]) -> set[Any]:
     """The sources, and the nodes that a gradient reaches from there."""
     found = set(sources)
     for node in order:
-        if node not in found and node.prim is not None and node.prim.name not in STOPS:
-            if any(type(x) is not float and x in found for x in node.operands):
-                found.add(node)
+        on = node not in found and node.prim is not None and node.prim.name not in STOPS
+        if on and any(type(x) is not float and x in found for x in node.operands):
+            found.add(node)
     return found
 
 
@@ -92,7 +92,8 @@ def tangent(tape: Tape, by: Sequence[int], of: Sequence[int]) -> Tape:
         results = [results[tape.outputs[k]] for k in of]
         ways = leaves_of([tape.inputs[i] for i in by])
         order = order_of_all([x for x in results if isinstance(x, Node)])
-        found = push(order, {leaves[i]: way for i, way in zip(by, ways, strict=True)}, True, reached(order, [leaves[i] for i in by]))
+        tangents = {leaves[i]: way for i, way in zip(by, ways, strict=True)}
+        found = push(order, tangents, True, reached(order, list(tangents)))
         moved = [_full(found.get(x, 0.0), x) if isinstance(x, Node) else 0.0 for x in results]
         given = [(x, y) for x, y in zip(leaves, tape.inputs, strict=True)]
         given += [(x, _input(f"t{i}", x)) for i, x in zip(by, ways, strict=True)]

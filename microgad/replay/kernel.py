@@ -23,7 +23,7 @@ from . import derive
 from .lower import Lowered, compiled
 from .optimise import optimised
 from .plan import SAME
-from .regroup import Irregular, regrouped
+from .regroup import IrregularError, regrouped
 from .scalars import scalars
 from .traced import uncollected
 
@@ -127,7 +127,7 @@ class Kernel:
             try:
                 self.arrays, self.sources = regrouped(plain)
                 self.regular = True
-            except Irregular as error:
+            except IrregularError as error:
                 why = str(error)
         rows = sum(row is not None and row.name not in (*SAME, "item") for row in self.arrays.rows)
         self.numbers = len(numbers) * self.regular + tape.inlined  # operations on numbers that are on arrays now
@@ -315,6 +315,8 @@ class Part:
 
     def __init__(self, kernel: Kernel, place: int, kind: Any) -> None:
         self.kernel, self.place = kernel, place
+        self.to: Any
+        self.dtype: np.dtype[Any]
         self.to, self.dtype = (None, np.dtype(float)) if kind is None else kind
         self.size = 1 if self.to is None else math.prod(self.to)
 
@@ -322,8 +324,11 @@ class Part:
         """Say where it lies."""
         self.start, self.stop = start, start + self.size
         text = f"{{}}[{start}]" if self.to is None else f"{{}}[{start}:{self.stop}]"
-        self.row = Primitive("result", self.taken, self.taken, vjp=(_refused,), jvp=(_refused,), label=text[2:], text=text,
-                             latex=f"{{{{{{}}}}}}_{{{{{text[3:-1]}}}}}", flow=("G at its place, else 0",), call=self)  # fmt: skip
+        latex = f"{{{{{{}}}}}}_{{{{{text[3:-1]}}}}}"
+        self.row = Primitive(
+            "result", self.taken, self.taken, vjp=(_refused,), jvp=(_refused,), label=text[2:], text=text,
+            latex=latex, flow=("G at its place, else 0",), call=self,
+        )  # fmt: skip
 
     def of(self, call: Any) -> Any:
         """The result of a call, as a node."""

@@ -21,7 +21,7 @@ from microgad.tape import Tape, Type
 
 from .memory import SMALL, Memory
 from .plan import SAME, VIEWS, ufunc
-from .rows import spelled, window
+from .rows import place_of, spelled, window
 
 MANY = 8  # numbers that are taken out of an array, from which on they are taken out all at once
 FLOATS = {  # how a row is written on floats; others are called
@@ -225,7 +225,7 @@ class Lowered(Memory):
             text = self._total(x)
             return f"{text} / {math.prod(self.shape(x))}" if row.name == "mean" else text
         if row.name in ("item", "view") and x in self.flat:
-            at = row.params["offset"] if row.name == "view" else self._place_of(row, x)
+            at = row.params["offset"] if row.name == "view" else place_of(row.params["at"], self.shape(x))
             if self._listed(x):
                 return f"l{x}[{at}]"
             return f"{self.use(x)}.item({at})"
@@ -242,10 +242,6 @@ class Lowered(Memory):
                 self.line(f"l{x} = {self.use(x)}.reshape(-1).tolist()")
         return self.listed[x, self.now]
 
-    def _place_of(self, row: Primitive, x: int) -> int:
-        """Where a number that is taken out of an array stands there."""
-        return int(np.ravel_multi_index(_positive(row.params["at"], self.shape(x)), self.shape(x)))
-
     def _nll(self, row: Primitive, given: Sequence[int]) -> str:
         """A product, where none of the logarithms is -inf."""
         log, target = (f"{self.use(x)}.reshape(-1)" for x in given)
@@ -259,7 +255,7 @@ class Lowered(Memory):
         """The sum of all numbers of an array: times 1, for BLAS is quicker than a reduction."""
         name, of, kind = self.use(x), self.shape(x), self.tape.types[x]
         assert kind is not None
-        if x in self.flat and math.prod(of) and kind[1] == np.float64:
+        if x in self.flat and 0 not in of and kind[1] == np.float64:
             ones = self.ones(math.prod(of), kind)
             return f"float({name}{'' if len(of) == 1 else '.reshape(-1)'}.dot({ones}))"
         return f"float({name}.sum())"
@@ -271,10 +267,10 @@ class Lowered(Memory):
         if row.name in SAME:
             self._alias(i, given[0])
             return
-        if row.name == "pow" and (exponent := self.tape.numbers.get(given[1])) is not None:
-            if exponent in (2.0, 3.0) and self.single(given[1]) and self.shape(given[0]) == kind[0]:
-                self._power(i, given[0], int(exponent))
-                return
+        exponent = self.tape.numbers.get(given[1]) if row.name == "pow" and self.single(given[1]) else None
+        if exponent in (2.0, 3.0) and self.shape(given[0]) == kind[0]:
+            self._power(i, given[0], int(exponent))
+            return
         if in_numpy is None:
             self._call(i, row, given)
             return
@@ -373,16 +369,16 @@ class Lowered(Memory):
             self.flat.add(i)
 
     def _do_view(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
-        [x], params = given, row.params
-        name = self.use(x)
+        [x], name = given, self.use(given[0])
+        offset, strides, size = (row.params[key] for key in ("offset", "strides", "size"))
         steps = [math.prod(kind[0][a + 1 :]) for a in range(len(kind[0]))]
-        flat = all(s == t for s, t, n in zip(params["strides"], steps, kind[0], strict=True) if n > 1)
+        flat = all(s == t for s, t, n in zip(strides, steps, kind[0], strict=True) if n > 1)
         if x not in self.flat:
             self.name[i] = f"v{i}"
-            self.line(f"v{i} = {spelled(f'np.ravel({name})', params['offset'], params['strides'], kind[0], params['size'])}")
+            self.line(f"v{i} = {spelled(f'np.ravel({name})', offset, strides, kind[0], size)}")
             return
         name = name if len(self.shape(x)) == 1 else f"{name}.reshape(-1)"
-        self._see(i, x, spelled(name, params["offset"], params["strides"], kind[0], params["size"]), flat)
+        self._see(i, x, spelled(name, offset, strides, kind[0], size), flat)
 
     def _do_reshape(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
         [x] = given
@@ -469,10 +465,6 @@ class Lowered(Memory):
         flat = self.name[i] if len(kind[0]) == 1 else f"{self.name[i]}.reshape(-1)"
         part = spelled(flat, row.params["offset"], row.params["strides"], self.shape(given[0]), math.prod(kind[0]))
         self.line(f"{self.named(part)}[...] = {self.use(given[0])}")
-
-
-def _positive(at: Sequence[int], of: Sequence[int]) -> tuple[int, ...]:
-    return tuple(k % n for k, n in zip(at, of, strict=True))
 
 
 def compiled(lowered: Lowered) -> Callable[[], tuple[Callable[..., Any], Callable[..., Any]]]:

@@ -57,6 +57,7 @@ class Memory(Plan):
         self.crossing: set[str] = set()  # what the forward pass leaves for the reverse pass
         self.loans: dict[int, dict[str, str]] = {}  # large arrays that are given away: what makes them and their views
         self.count = 0
+
     def fresh(self) -> int:
         """A number for a new name."""
         self.count += 1
@@ -125,9 +126,7 @@ class Memory(Plan):
         return name
 
     def place(self, i: int, inside: Sequence[int] = ()) -> str:
-        """Where a value is computed: its place in what it is joined to, the buffer of an operand that is not needed
-        any more, or one that is free.
-        """  # fmt: skip
+        """Where a value is computed: where it is joined to others, or in a buffer, of an operand that is done with."""
         kind = self.tape.types[i]
         assert kind is not None
         self.flat.add(i)
@@ -139,10 +138,10 @@ class Memory(Plan):
             return self.aimed(i)
         kind = (kind[0], np.dtype(bool)) if i in self.masks else kind
         for x in inside:
-            if x in self.buffer and self.last[x] == self.at[i] and self.phase[x] == self.phase[i]:
-                if self.tape.types[x] == kind and x not in self.masks:
-                    self.buffer[i] = self.name[i] = self.buffer.pop(x)
-                    return self.name[i]
+            done = x in self.buffer and self.last[x] == self.at[i] and self.phase[x] == self.phase[i]
+            if done and self.tape.types[x] == kind and x not in self.masks:
+                self.buffer[i] = self.name[i] = self.buffer.pop(x)
+                return self.name[i]
         free = self.free.get(kind)
         self.buffer[i] = self.name[i] = free.pop() if free else self.allocate(kind)
         return self.name[i]
@@ -206,7 +205,8 @@ class Memory(Plan):
         """The buffer in which parts are joined, made with the first of them."""
         if not self.name[j]:
             row, kind = self.tape.rows[j], self.tape.types[j]
-            assert row is not None and kind is not None
+            assert row is not None
+            assert kind is not None
             self.whole[j] = self._covered(row, kind)
             full, clean = self.whole[j]
             fill = "empty" if full else "zeros"

@@ -131,7 +131,8 @@ class Plan:
             return
         if tape.types[x] is None or tape.types[x][1] != tape.types[i][1] or not self.shape(x):  # type: ignore[index]
             return
-        if row.name == "matmul" or self._one_axis(x) is not None or (row.partials and ufunc(row) is not None and x not in self.masks):
+        written = row.partials and ufunc(row) is not None and x not in self.masks  # by NumPy, where it is told to
+        if written or row.name == "matmul" or self._one_axis(x) is not None:
             self.target[x] = (i, k)
 
     def _one_axis(self, i: int) -> int | None:

@@ -20,7 +20,7 @@ from . import derive
 from .kernel import Kernel
 from .optimise import optimised
 from .python import Writer
-from .regroup import Irregular, regrouped
+from .regroup import IrregularError, regrouped
 from .rows import results
 from .rules import READABLE
 from .scalars import scalars
@@ -90,7 +90,8 @@ class Program:
     def instructions(self) -> list[Instruction]:
         """What makes each value."""
         tape = self.tape
-        return [Instruction(i, row, tape.operands[i], tape.types[i]) for i, row in enumerate(tape.rows) if row is not None]
+        each = zip(tape.rows, tape.operands, tape.types, strict=True)
+        return [Instruction(i, row, given, kind) for i, (row, given, kind) in enumerate(each) if row is not None]
 
     def __len__(self) -> int:
         return sum(row is not None and not self._the_same(i) for i, row in enumerate(self.tape.rows))
@@ -185,8 +186,9 @@ class Program:
                 data.append(y if isinstance(y, np.ndarray) and y.ndim else float(y))
         inputs = self._raw.inputs
         for one, x in zip(inputs, data, strict=False):
-            if np.shape(x) != (() if one.type is None else one.type[0]):
-                raise ShapeError(f"{self.name}: {one.name} has the shape {np.shape(x)}, and was traced with {one.type and one.type[0]}")
+            of = () if one.type is None else one.type[0]
+            if np.shape(x) != of:
+                raise ShapeError(f"{self.name}: {one.name} has the shape {np.shape(x)}, and was traced with {of}")
         data += [x.node._value for x in inputs[len(data) :]]
         if self._sources is not None:
             data = [np.array([data[i] for i in s]) if isinstance(s, list) else data[s] for s in self._sources]
@@ -198,7 +200,7 @@ class Program:
             if isinstance(error, MicrogadError) or not self._kernel.scalar:
                 raise
             values = self._raw.replay(data)
-            outputs = [values[i] for i in self._raw.outputs]
+            outputs = tuple([values[i] for i in self._raw.outputs])
         made = [x if type(x) is float else np.array(x) for x in outputs]
         return tree_unflatten(form.results, [x.value if type(x) is Static else made[x] for x in form.answers])
 
@@ -282,7 +284,7 @@ class Program:
         """
         try:
             tape, sources = regrouped(scalars(self._raw))
-        except Irregular:
+        except IrregularError:
             return self
         return Program(optimised(tape, READABLE), self._raw, self._form, sources)
 
@@ -343,9 +345,8 @@ class Program:
         'results'
         """
         nodes = self.graph()
-        if len(nodes) == 1 and isinstance(nodes[0], Node):
-            return nodes[0]
-        return results(*nodes)
+        found: Node = nodes[0] if len(nodes) == 1 and isinstance(nodes[0], Node) else results(*nodes)
+        return found
 
     def _one_number(self, what: str) -> None:
         kinds = [self.tape.types[i] for i in self.tape.outputs]

@@ -14,6 +14,7 @@ from microgad.errors import InputError
 from microgad.primitive import Primitive
 from microgad.tape import Tape
 
+from .plan import SAME
 from .rows import spelled
 
 ONE_BY_ONE = 12  # so many single numbers that a function closes over are arguments of their own; more are one array
@@ -135,9 +136,10 @@ class Writer:
             answer += f", {self.slopes(values[self.results :])}"
         self.lines.append(f"return {answer}")
         head = ["import math"] * self.uses("math.") + ["import numpy as np"] * self.uses("np.")
-        body = "\n".join([f"def {function}({', '.join(arguments)}):", self.said(), *(f"    {line}" for line in self.lines)])
+        body = f"def {function}({', '.join(arguments)}):\n{self.said()}\n" + "\n".join(f"    {x}" for x in self.lines)
         text = "\n\n".join(x for x in ("\n".join(head), "\n".join(self.constants)) if x)
-        return "\n\n\n".join([*([text] if text else []), *(HELPERS[name].strip() for name in self.helpers), body]) + "\n"
+        parts = [text, *(HELPERS[name].strip() for name in self.helpers), body]
+        return "\n\n\n".join(x for x in parts if x) + "\n"
 
     def uses(self, word: str) -> bool:
         """Whether a word stands anywhere in the text."""
@@ -187,10 +189,10 @@ class Writer:
         if x.size and (x == x.flat[0]).all() and x.size > 1:
             text = f"np.full({x.shape}, {float(x.flat[0])!r})"
         else:
-            text = f"np.array({np.array2string(x, separator=', ', threshold=x.size + 1, max_line_width=WIDE, floatmode='unique')})"
-            if x.dtype != np.float64:
-                text = f"{text[:-1]}, dtype=np.{x.dtype.name})"
-            text = text.replace("\n", "\n" + " " * (len(self.name[i]) + 12)).replace("nan", "math.nan").replace("inf", "math.inf")
+            rows = np.array2string(x, separator=", ", threshold=x.size + 1, max_line_width=WIDE, floatmode="unique")
+            text = f"np.array({rows})" if x.dtype == np.float64 else f"np.array({rows}, dtype=np.{x.dtype.name})"
+            text = text.replace("\n", "\n" + " " * (len(self.name[i]) + 12))
+            text = text.replace("nan", "math.nan").replace("inf", "math.inf")
         self.constants.append(f"{self.name[i]} = {text}")
 
     def slopes(self, names: Sequence[str]) -> str:
@@ -214,7 +216,8 @@ class Writer:
         if row.name == "transpose" and row.params["axes"] == (1, 0):
             self.name[i] = f"{names[0]}.T"
             return
-        if row.name in ("identity", "data", "detach") or (row.name in ("item", "scatter") and not self.shape(given[0]) and not self.shape(i)):
+        moved = row.name in ("item", "scatter") and not self.shape(given[0]) and not self.shape(i)
+        if moved or row.name in SAME:
             self.name[i] = names[0]
             return
         own = self.tape.names.get(i)

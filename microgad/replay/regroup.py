@@ -46,7 +46,7 @@ def apart() -> Iterator[None]:
             tracing[me] = outer
 
 
-class Irregular(Exception):
+class IrregularError(Exception):
     """A program of which regrouping makes no less; the argument says why."""
 
 
@@ -306,7 +306,7 @@ class Regrouping:
             leading = sorted((g for g in groups if not self.products(g)), key=lambda g: g[2].shape[1])
             grid = self.arranged([ids[:, 0] for _, _, ids in leading]) if leading else np.arange(n)
         for group in rest:
-            sign, of, ids = group
+            sign, _, ids = group
             if not self.products(group):
                 added = self.added_up(ids[grid])
                 self.named("b", *(added if parts else ()))
@@ -358,9 +358,9 @@ class Regrouping:
         """In which order products are added up, that the factors lie in a row."""
         for ids in (b, a):
             c = int(self.classes.colour[ids[0]])
-            if self.classes.key(c) != "constant" and not self.fresh(ids):
-                if type(getattr(self.node.get(c), "_value", None)) is not float:
-                    return np.argsort(self.source(ids)[1], kind="stable")
+            single = type(getattr(self.node.get(c), "_value", None)) is float
+            if self.classes.key(c) != "constant" and not self.fresh(ids) and not single:
+                return np.argsort(self.source(ids)[1], kind="stable")
         return np.arange(len(a))
 
     def contracted(self, group: Group, groups: Sequence[Group]) -> tuple[Any, Ids] | None:
@@ -497,12 +497,12 @@ def regrouped(tape: Tape) -> tuple[Tape, list[int | list[int]]]:
 
     Raises
     ------
-    Irregular
+    IrregularError
         If there are almost as many classes as there are numbers to compute.
     """
     computed = sum(1 for row, kind in zip(tape.rows, tape.types, strict=True) if row is not None and kind is None)
     with apart():
         found = Regrouping(tape)
         if 8 * len(found.active) > computed:
-            raise Irregular(f"{computed:,} numbers are computed in {len(found.active):,} ways")
+            raise IrregularError(f"{computed:,} numbers are computed in {len(found.active):,} ways")
         return found.run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,9 +54,24 @@ def _again(g: Any, y: Any, x: Any, offset: int, strides: Any, of: Any) -> Any:
     return view.given(offset=offset, strides=strides, to=shape(x), size=math.prod(of))(g)
 
 
+def place_of(at: Sequence[int], of: Sequence[int]) -> int:
+    """Where an element of an array stands, counted in memory.
+
+    Examples
+    --------
+    >>> place_of((1, -1), (2, 3))
+    5
+    """
+    found = 0
+    for k, n in zip(at, of, strict=True):
+        found = found * n + k % n
+    return found
+
+
 def nested(strides: Sequence[int], to: Sequence[int]) -> tuple[list[int], list[int]] | None:
-    """How a view is a block of a larger array: its axes of more than one number, the farthest apart first, and how
-    long they are in that array; None if it is no such block.
+    """How a view is a block of a larger array; None if it is none.
+
+    That is: its axes of more than one number, the farthest apart first, and how long they are in that array.
 
     Examples
     --------
@@ -64,7 +80,7 @@ def nested(strides: Sequence[int], to: Sequence[int]) -> tuple[list[int], list[i
     """
     order = sorted((k for k, n in enumerate(to) if n > 1), key=lambda k: -strides[k])
     lengths = [to[k] for k in order[:1]]
-    for a, b in zip(order, order[1:], strict=False):
+    for a, b in pairwise(order):
         if strides[b] < 1 or strides[a] % strides[b] or strides[a] // strides[b] < to[b]:
             return None
         lengths.append(strides[a] // strides[b])

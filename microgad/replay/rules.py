@@ -30,7 +30,7 @@ from microgad.tape import Type
 from microgad.tracers import DATA, DETACHED
 
 from .builder import SCALAR, Builder, Rule, Spot
-from .rows import assemble, place, view
+from .rows import assemble, place, place_of, view
 
 
 def _first(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
@@ -53,8 +53,10 @@ def _mul(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) 
             other = b.number(d)
             if other is not None:
                 both = np.multiply(number, other)
-                if np.isfinite(both).all() and both.size <= max(np.size(number), np.size(other)) and (
-                    b.fast or not both.ndim
+                if (
+                    np.isfinite(both).all()
+                    and both.size <= max(np.size(number), np.size(other))
+                    and (b.fast or not both.ndim)
                 ):
                     return b.emit(mul, (_constant(b, both), y), kind)
             elif not b.shape(d) and not np.ndim(number) and b.shape(y):
@@ -120,10 +122,10 @@ def _add(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) 
     for i in given:
         inner = b.made_by(i, add)
         for x in inner if inner and any(_sparse(b, y) for y in inner) else (i,):
-            found = _sparse(b, x)
-            if found:
-                parts += found[0]
-                spots += found[1]
+            some = _sparse(b, x)
+            if some:
+                parts += some[0]
+                spots += some[1]
             else:
                 dense.append(x)
     if len(parts) > 1 and (len(dense) < 2 or len(parts) > 2):
@@ -179,7 +181,7 @@ def _seen(b: Builder, i: int) -> tuple[int, int, tuple[int, ...], int] | None:
         return found[0], params["offset"], params["strides"], params["size"]
     if (found := b.made_by(i, item)) is not None and b.shape(found[0]):
         of = b.shape(found[0])
-        return found[0], int(np.ravel_multi_index(tuple(k % n for k, n in zip(params["at"], of, strict=True)), of)), (), math.prod(of)
+        return found[0], place_of(params["at"], of), (), math.prod(of)
     return None
 
 
@@ -229,10 +231,8 @@ def _summed(b: Builder, i: int) -> tuple[int, int] | None:
 def _sum(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:
     """The sum of products is a product of rows."""
     factors = b.made_by(given[0], mul)
-    if factors and kind == SCALAR and all(b.type(x) == b.type(given[0]) for x in factors):
-        if len(b.shape(given[0])) == 1:
-            return b.emit(matmul, factors, kind)
-    return None
+    alike = factors and kind == SCALAR and all(b.type(x) == b.type(given[0]) for x in factors)
+    return b.emit(matmul, factors, kind) if factors and alike and len(b.shape(given[0])) == 1 else None
 
 
 # ---- probabilities: what softmax and the cross-entropy have in common
@@ -401,15 +401,13 @@ def _view(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None)
 
 
 RULES: dict[str, Rule] = {
-    "mul": _mul, "add": _add, "pow": _pow, "greater": _greater, "neg": _neg, "reshape": _reshape, "transpose": _transpose,
-    "index": _index, "scatter": _scatter, "view": _view, "sum": _sum, "softmax": _softmax,
-    "linear": _linear,
-    "log_softmax": _log_softmax, "cross_entropy": _cross_entropy,
+    "mul": _mul, "add": _add, "pow": _pow, "greater": _greater, "neg": _neg, "sum": _sum, "linear": _linear,
+    "reshape": _reshape, "transpose": _transpose, "index": _index, "scatter": _scatter, "view": _view,
+    "softmax": _softmax, "log_softmax": _log_softmax, "cross_entropy": _cross_entropy,
     **dict.fromkeys((broadcast_to.name, sum_to.name, cast.name, DATA.name, DETACHED.name, identity.name), _first),
     **dict.fromkeys(("sub", "div", "where", "maximum", "minimum", "equal", "clip"), _narrow),
 }  # fmt: skip
 
 
-# What leaves a program as it was written.
-READABLE = {name: RULES[name] for name in RULES.keys() - {"greater", "index", "linear", "scatter", "view", "sum", "softmax",
-                                                          "log_softmax", "cross_entropy"}}  # fmt: skip
+_FAST = {"greater", "index", "linear", "scatter", "view", "sum", "softmax", "log_softmax", "cross_entropy"}
+READABLE = {name: RULES[name] for name in RULES.keys() - _FAST}  # what leaves a program as it was written

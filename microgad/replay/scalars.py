@@ -54,10 +54,8 @@ class _Scalars:
         if single and row.partials and all(types[x] in (None, SINGLE) for x in given):
             self.number[i] = self.emit(row, [self.as_number(x) for x in given], None)
         elif single and row.name == "index" and all(type(k) is int for k in row.params["key"]):
-            of = types[given[0]]
-            assert of is not None
-            at = tuple(k % n for k, n in zip(row.params["key"], of[0], strict=True))
-            self.number[i] = self.emit(item.given(at=at), [self.as_array(given[0])], None) if at else self.as_number(given[0])
+            at, x = row.params["key"], given[0]
+            self.number[i] = self.emit(item.given(at=at), [self.as_array(x)], None) if at else self.as_number(x)
         elif single and row.name == "scatter" and types[given[0]] is None:
             self.number[i] = self.number[given[0]]
         elif row.name == "item" and types[given[0]] == SINGLE:
@@ -83,7 +81,8 @@ def scalars(tape: Tape) -> Tape:
     >>> [row.name for row in scalars(program.tape).rows[1:5]]
     ['item', 'item', 'mul', 'item']
     """
-    if sum(kind == SINGLE and row is not None and bool(row.partials) for row, kind in zip(tape.rows, tape.types, strict=True)) < MANY:
+    pairs = zip(tape.rows, tape.types, strict=True)
+    if sum(kind == SINGLE and row is not None and bool(row.partials) for row, kind in pairs) < MANY:
         return tape
     found = _Scalars(tape)
     for i in range(len(tape.inputs), len(tape.rows)):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Undefined(ArithmeticError):
+class UndefinedError(ArithmeticError):
     """A number outside of the domain of a row, where Values raise an error and arrays have nan or inf."""
 
 
@@ -24,6 +24,7 @@ class Lender:
         self.make, self.made, self.count = make, list[tuple[Any, ...]](), -1
 
     def __call__(self) -> tuple[Any, ...]:
+        """Arrays that nobody has."""
         for found in self.made:
             if references(found[0]) == self.count:
                 return found
@@ -43,11 +44,12 @@ references = sys.getrefcount if getattr(sys, "_is_gil_enabled", lambda: hasattr(
 
 
 def undefined() -> None:
-    raise Undefined
+    """Raise: a number is outside of the domain of a row."""
+    raise UndefinedError
 
 
 def finite(x: Any) -> None:
     """Raise where an array is not finite."""
     s = x.sum()
     if s - s != 0.0:
-        raise Undefined
+        raise UndefinedError

@@ -31,7 +31,8 @@ class Table:
     def turned(self) -> Ids:
         """Where each pair stands in the tables with rows and columns exchanged."""
         n = len(self.a) // self.batch
-        return self.column * n + self.row % n
+        found: Ids = self.column * n + self.row % n
+        return found
 
 
 def table_of(a: Ids, b: Ids) -> Table | None:

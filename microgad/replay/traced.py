@@ -143,17 +143,18 @@ def as_input(node: Any) -> Input:
 def _names(f: Any, structure: Structure, given: Sequence[bool]) -> list[str]:
     """What the arguments that are data are called."""
     try:
-        names = [p.name for p in inspect.signature(f).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        found = inspect.signature(f).parameters.values()
+        names = [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     except (TypeError, ValueError):
         names = []
-    found = []
+    called = []
     for k in (k for k, data in enumerate(given) if data):
         which, _, rest = structure.place(k)[1:].partition("][")  # of [0][1]['w'], in the pair (args, kwargs)
         first, _, more = rest.partition("]")
         if which == "0":
             first = names[int(first)] if int(first) < len(names) else f"arg{first}"
-        found.append(first.strip("'\"") + more)
-    return found
+        called.append(first.strip("'\"") + more)
+    return called
 
 
 @contextmanager

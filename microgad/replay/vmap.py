@@ -18,7 +18,7 @@ from microgad.structural import shape, transpose
 from microgad.tape import Tape
 from microgad.tracers import PLAIN, tracer
 from microgad.tracing import traced
-from microgad.trees import tree_flatten, tree_leaves, tree_unflatten
+from microgad.trees import Structure, tree_flatten, tree_leaves, tree_unflatten
 
 from .batching import Batch
 from .calls import Jitted
@@ -37,6 +37,7 @@ class Mapped:
         self.__name__ = self._name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The results for all examples."""
         given = [_examples(x, self._name, axis) for x, axis in zip(args, self._axes(args), strict=True)]
         return self._jitted(*given, **{k: _examples(x, self._name) for k, x in kwargs.items()})
 
@@ -60,20 +61,25 @@ class Mapped:
         if not isinstance(self._in_axes, (tuple, list)):
             return (self._in_axes,) * len(args)
         if len(self._in_axes) != len(args):
-            raise InputError(f"{self._name}: in_axes is of {len(self._in_axes)} arguments, and it is called with {len(args)}")
+            raise InputError(f"{self._name}: in_axes is of {len(self._in_axes)} arguments, and there are {len(args)}")
         return self._in_axes
 
     def _inline(self, *args: Any, **kwargs: Any) -> Any:
         """The function on tracers, as a part of what is traced."""
         leaves, structure = tree_flatten((args, kwargs))
-        asked = [axis for x, of in zip(args, self._axes(args), strict=True) for axis in self._of_leaves("in_axes", of, x)]
+        pairs = zip(self._axes(args), args, strict=True)
+        asked = [axis for pair in pairs for axis in self._of_leaves("in_axes", *pair)]
         asked += [0] * (len(leaves) - len(asked))
-        mapped = [self._axis(axis, x, structure.place(k)) for k, (x, axis) in enumerate(zip(leaves, asked, strict=True))]
-        sizes = {shape(x)[axis]: structure.place(k) for k, (x, axis) in enumerate(zip(leaves, mapped, strict=True)) if axis is not None}
+        mapped: list[int | None] = []
+        sizes: dict[int, str] = {}
+        for k, (x, axis) in enumerate(zip(leaves, asked, strict=True)):
+            mapped.append(self._axis(axis, x, structure, k))
+            if mapped[-1] is not None:
+                sizes.setdefault(shape(x)[mapped[-1]], _said(structure, k))
         if not sizes:
             raise ShapeError(f"{self._name}: no argument has an axis of examples")
         if len(sizes) > 1:
-            said = ", ".join(f"{n} in {_said(place)}" for n, place in sizes.items())
+            said = ", ".join(f"{n} in {which}" for n, which in sizes.items())
             raise ShapeError(f"{self._name}: the arguments have different numbers of examples: {said}")
         [size] = sizes
         if not size:
@@ -83,10 +89,10 @@ class Mapped:
     def _of_leaves(self, which: str, axis: Any, x: Any) -> list[Any]:
         """The axis of each leaf, of one axis for all of them or of a container like theirs."""
         if isinstance(axis, (tuple, list, dict)):
-            if type(axis) is not type(x) or (axis.keys() != x.keys() if isinstance(x, dict) else len(axis) != len(x)):
+            keys: Any = list(x) if isinstance(x, dict) else range(len(x)) if isinstance(x, (tuple, list)) else ()
+            if type(axis) is not type(x) or (set(axis) != set(keys) if isinstance(axis, dict) else len(axis) != len(x)):
                 raise InputError(f"{self._name}: {which} has {shown(axis)} for the structure {tree_flatten(x)[1]}")
-            pairs = [(axis[k], x[k]) for k in x] if isinstance(x, dict) else list(zip(axis, x, strict=True))
-            return [found for pair in pairs for found in self._of_leaves(which, *pair)]
+            return [found for k in keys for found in self._of_leaves(which, axis[k], x[k])]
         if axis is not None:
             try:
                 axis = index(axis)
@@ -94,14 +100,14 @@ class Mapped:
                 raise InputError(f"{self._name}: {which} are integers or None, not {shown(axis)}") from None
         return [axis] * len(tree_leaves(x))
 
-    def _axis(self, axis: int | None, x: Any, place: str) -> int | None:
+    def _axis(self, axis: int | None, x: Any, structure: Structure, k: int) -> int | None:
         """The axis of examples of a leaf, counted from the front; None if it is the same for all."""
         if axis is None or not is_data(x):
             return None
         of = shape(x)
         if not -len(of) <= axis < len(of):
             raise ShapeError(
-                f"{self._name}: {_said(place)}, of shape {of}, has no axis {axis}; of what is the same for all "
+                f"{self._name}: {_said(structure, k)}, of shape {of}, has no axis {axis}; of what is the same for all "
                 "examples, in_axes is None"
             )
         return axis % len(of)
@@ -137,9 +143,7 @@ class Mapped:
         results = Batch(kernel.arrays, size).run(operands, flags)
         made = iter(results)
         axes = self._of_leaves("out_axes", self._out_axes, out)
-        return tree_unflatten(
-            outer, [self._placed(x, axis, size, made) for x, axis in zip(found, axes, strict=True)]
-        )
+        return tree_unflatten(outer, [self._placed(x, axis, size, made) for x, axis in zip(found, axes, strict=True)])
 
     def _placed(self, x: Any, axis: int | None, size: int, made: Iterator[tuple[Any, bool]]) -> Any:
         """A leaf of the result with the axis of examples where it is asked for."""
@@ -154,18 +158,20 @@ class Mapped:
                 raise ShapeError(f"{self._name}: a result differs between the examples, and out_axes is None for it")
             return x
         if not many:
-            x = np.repeat(x[..., None], size, -1) if type(x) is np.ndarray else Batch(Tape(self._name), size).spread(x, False)
+            once = type(x) is np.ndarray
+            x = np.repeat(x[..., None], size, -1) if once else Batch(Tape(self._name), size).spread(x, False)
         n = len(shape(x))
         if not -n <= axis < n:
-            raise ShapeError(f"{self._name}: a result of shape {shape(x)[:-1]} for each example has no axis {axis} for them")
+            of = shape(x)[:-1]
+            raise ShapeError(f"{self._name}: a result of shape {of} for each example has no axis {axis} for them")
         order = list(range(n - 1))
         order.insert(axis % n, n - 1)
         return x if order == list(range(n)) else transpose.given(axes=tuple(order))(x)
 
 
-def _said(place: str) -> str:
-    """An argument, said for people: of the place of a leaf in the pair of arguments and keyword arguments."""
-    which, _, rest = place[1:].partition("][")
+def _said(structure: Structure, k: int) -> str:
+    """Which argument a leaf is, said for people."""
+    which, _, rest = structure.place(k)[1:].partition("][")
     first, _, more = rest.partition("]")
     return f"argument {int(first) + 1 if which == '0' else first}{more}"
 
