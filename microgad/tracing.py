@@ -191,7 +191,7 @@ class Reads:
         waiting, seen = [f], set[int]()
         while waiting:
             function = _plain_function(waiting.pop())
-            if function is None or id(function) in seen or function.__module__.partition(".")[0] in OURS:
+            if function is None or id(function) in seen or (function.__module__ or "").partition(".")[0] in OURS:
                 continue
             seen.add(id(function))
             for place, name, x in _names(function):

@@ -39,7 +39,7 @@ def test_public_functions_have_an_example():
 def test_the_python_of_the_readme():
     scope = {}
     codes = [text for kind, text in BLOCKS if kind == "python"]
-    assert len(codes) == 4
+    assert len(codes) == 5
     for code in codes:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
@@ -69,7 +69,7 @@ def test_files_that_the_readme_names_exist():
     paths = re.findall(r"`([\w./]+\.(?:py|ipynb)|[\w./]+/|\.ci/run)`", README)
     assert len(paths) > 10
     for path in paths:
-        assert any((ROOT / folder / path).exists() for folder in ("", "microgad", "nn")), path
+        assert any((ROOT / folder / path).exists() for folder in ("", "microgad", "microgad/replay", "nn")), path
 
 
 def test_the_version_is_in_the_changelog():

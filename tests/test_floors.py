@@ -56,7 +56,12 @@ FLOORS = {
     "microgad": 7,
 }
 # The package's own __init__ is the top: it may be imported for its version, and by what is on the top floor.
-PACKAGES = {"microgad": ROOT / "microgad", "microgad.replay": ROOT / "microgad/replay", "microgad.nn": ROOT / "nn", "microgad.viz": ROOT / "viz"}
+PACKAGES = {
+    "microgad": ROOT / "microgad",
+    "microgad.replay": ROOT / "microgad/replay",
+    "microgad.nn": ROOT / "nn",
+    "microgad.viz": ROOT / "viz",
+}
 
 
 def modules() -> dict[str, Path]:

@@ -492,17 +492,24 @@ def _added(parts: Sequence[tuple[int, Any]]) -> Any:
     return out
 
 
-def regrouped(tape: Tape) -> tuple[Tape, list[int | list[int]]]:
+def regrouped(tape: Tape, alike: float = 8.0) -> tuple[Tape, list[int | list[int]]]:
     """The array program of a program, and of which input each of its inputs is, or of which ones.
+
+    Parameters
+    ----------
+    tape : Tape
+        The program.
+    alike : float
+        How many numbers have to be computed alike, on average; with fewer, arrays are slower than Python's numbers.
 
     Raises
     ------
     IrregularError
-        If there are almost as many classes as there are numbers to compute.
+        If there are not so many.
     """
     computed = sum(1 for row, kind in zip(tape.rows, tape.types, strict=True) if row is not None and kind is None)
     with apart():
         found = Regrouping(tape)
-        if 8 * len(found.active) > computed:
+        if alike * len(found.active) > computed:
             raise IrregularError(f"{computed:,} numbers are computed in {len(found.active):,} ways")
         return found.run()
