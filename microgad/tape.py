@@ -229,6 +229,13 @@ class Tape:
         found.outputs, found.strict = [now[i] for i in self.outputs], self.strict
         return found
 
+    def emit(self, row: Primitive, operands: Sequence[int], kind: Type | None) -> int:
+        """A new value: what `row` makes of others."""
+        self.rows.append(row)
+        self.operands.append(tuple(operands))
+        self.types.append(kind)
+        return len(self.rows) - 1
+
     def constant(self, x: Any) -> int:
         """The value that is this number, or this array."""
         if type(x) is float:

@@ -128,10 +128,7 @@ class Builder:
         """A value without a look at rules."""
         key = self._key(row, given)
         if key not in self._known:
-            self._known[key] = len(self.tape.rows)
-            self.tape.rows.append(row)
-            self.tape.operands.append(given)
-            self.tape.types.append(kind)
+            self._known[key] = self.tape.emit(row, given, kind)
         return self._known[key]
 
     def _folded(self, row: Primitive, given: tuple[int, ...], kind: Type | None) -> int | None:

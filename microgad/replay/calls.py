@@ -153,7 +153,7 @@ class Entry:
         given = [f"{x.name} {x.type[0]}" for x in tape.inputs if x.node is None and x.type]
         numbers = [x.name for x in tape.inputs if x.node is None and not x.type]
         for stem, count in Counter(name.partition("[")[0] for name in numbers).items():
-            given.append(stem if stem in numbers else f"{stem}: {count:,} numbers" if count > 1 else f"{stem}: 1 number")
+            given.append(stem if stem in numbers else f"{stem}: {count:,} number{'s' * (count > 1)}")
         how = "straight-line Python" if kernel.python else "NumPy"
         times = f"{self.calls:,} calls" + (f", {self.eager:,} more in the function itself" if self.eager else "")
         return f"({listed(given)}): {how}, {kernel.why}; {times}; traced and planned in {1e3 * self.seconds:.1f} ms"

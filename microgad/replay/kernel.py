@@ -91,6 +91,12 @@ class Call(Tensor, rank=1):
     frame: Any
 
 
+def is_strict(tape: Tape) -> bool:
+    """Whether numbers of a program may be outside of the domain of a row: an error, where arrays have nan or inf."""
+    each = zip(tape.rows, tape.types, strict=True)
+    return tape.strict or any(row.domain for row, kind in each if row is not None and kind is None)
+
+
 class Kernel:
     """A program, ready to run and to be differentiated.
 
@@ -116,10 +122,7 @@ class Kernel:
         self.tape = tape
         plain = scalars(tape)
         numbers = [row for row, kind in zip(plain.rows, plain.types, strict=True) if row is not None and kind is None]
-        # Values raise an error outside of the domain of a row, where arrays have nan or inf.
-        self.strict = tape.strict or any(
-            row.domain for row, kind in zip(tape.rows, tape.types, strict=True) if row is not None and kind is None
-        )
+        self.strict = is_strict(tape)
         self.scalar = bool(numbers) or self.strict
         self.arrays, self.regular, why = tape, False, ""
         self.sources: list[int | list[int]] = list(range(len(tape.inputs)))

@@ -36,4 +36,5 @@ def optimised(tape: Tape, rules: Mapping[str, Rule] = RULES) -> Tape:
         row = tape.rows[i]
         if row is None or row.name != "view" or tape.operands[i][0] >= n:
             made(i)
+    b.tape.strict, b.tape.inlined = tape.strict, tape.inlined
     return b.tape.kept([made(i) for i in tape.outputs])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,12 +13,13 @@ from microgad.errors import InputError, MicrogadError, ShapeError, shown
 from microgad.naming import listed, literal
 from microgad.node import Node
 from microgad.scopes import Scope
+from microgad.structural import item
 from microgad.symbolic import numeral
-from microgad.tape import Instruction, Tape
+from microgad.tape import Input, Instruction, Tape
 from microgad.trees import Structure, tree_flatten, tree_unflatten
 
 from . import derive
-from .kernel import Kernel
+from .kernel import Kernel, is_strict
 from .optimise import optimised
 from .python import Writer
 from .regroup import IrregularError, regrouped
@@ -75,10 +77,18 @@ class Program:
     20.0
     """
 
-    def __init__(self, tape: Tape, raw: Tape, form: Form, sources: Sequence[int | list[int]] | None = None) -> None:
-        self.tape, self._raw, self._form = tape, raw, form
-        self._sources = sources
+    def __init__(
+        self, tape: Tape, raw: Callable[[], Tape], form: Form, inputs: Sequence[Input],
+        sources: Sequence[int | list[int]] | None = None,
+    ) -> None:  # fmt: skip
+        self.tape, self._made, self._form, self._inputs = tape, raw, form, inputs
+        self._sources = sources  # of a regrouped one: of which inputs each of its own is made
         self._kernel: Kernel | None = None
+
+    @cached_property
+    def _raw(self) -> Tape:
+        """The program as it was traced, number by number."""
+        return self._made()
 
     name = property(lambda self: self.tape.name)
     arguments = property(lambda self: [x for x in self.tape.inputs if x.node is None])
@@ -94,7 +104,8 @@ class Program:
         return [Instruction(i, row, given, kind) for i, (row, given, kind) in enumerate(each) if row is not None]
 
     def __len__(self) -> int:
-        return sum(row is not None and not self._the_same(i) for i, row in enumerate(self.tape.rows))
+        used = {x for given in self.tape.operands for x in given}
+        return sum(not self._the_same(x.value) and not self._only_out(x.value, used) for x in self.instructions)
 
     # ---- as text
 
@@ -102,10 +113,13 @@ class Program:
         tape = self.tape
         users = Counter(x for given in tape.operands for x in given)
         last = {x: i for i, given in enumerate(tape.operands) for x in given}
-        inside = {  # products, which stand in the sum that uses them: W @ x + b
-            i for i, row in enumerate(tape.rows)
-            if row is not None and row.name == "matmul" and users[i] == 1 and i not in tape.outputs
-            and tape.rows[last[i]].name in ("add", "sub")  # type: ignore[union-attr]
+        outputs = set(tape.outputs)
+        inside = {  # products, which stand in the sum that uses them: W @ x + b; and numbers of arrays that come out
+            i for i, row in enumerate(tape.rows) if row is not None and (
+                (row.name == "matmul" and users[i] == 1 and i not in outputs
+                 and tape.rows[last[i]].name in ("add", "sub"))  # type: ignore[union-attr]
+                or self._only_out(i, users)
+            )
         }  # fmt: skip
         names = self._names(inside)
         arrays = [self._said(i, names) for i, x in tape.numbers.items() if np.ndim(x) and users[i]]
@@ -155,6 +169,11 @@ class Program:
         row, tape = self.tape.rows[i], self.tape
         return row is not None and row.params.get("at", row.params.get("key", 0)) == () and len(tape.operands[i]) == 1
 
+    def _only_out(self, i: int, used: Collection[int]) -> bool:
+        """Whether a value is a number of an array, that is a result and nothing else."""
+        row = self.tape.rows[i]
+        return row is not None and row.name == "item" and i not in used and not self._the_same(i)
+
     def _said(self, i: int, names: Sequence[str]) -> str:
         kind = self.tape.types[i]
         if kind is None:
@@ -184,7 +203,7 @@ class Program:
             if is_data(x):
                 y = getattr(x, "_value", x)
                 data.append(y if isinstance(y, np.ndarray) and y.ndim else float(y))
-        inputs = self._raw.inputs
+        inputs = self._inputs
         for one, x in zip(inputs, data, strict=False):
             of = () if one.type is None else one.type[0]
             if np.shape(x) != of:
@@ -234,21 +253,24 @@ class Program:
         (12.0, 9.0)
         """
         self._one_number("gradient")
-        by = list(range(len(self.tape.inputs)))
-        raw, listed = derive.gradient(self._raw, by, [0])
-        raw = raw.bound({len(by): 1.0})
-        for i in by:
-            if i not in listed:
-                kind = raw.types[i]
-                raw.outputs.append(raw.constant(0.0 if kind is None else np.zeros(*kind)))
-        places = [*listed, *(i for i in by if i not in listed)]
-        raw.outputs = [raw.outputs[places.index(i)] for i in by]
-        form = self._form
-        count = iter(by)
+        tape, sources, form, count = self.tape, self._sources, self._form, iter(range(len(self._inputs)))
+        if sources is None:
+            slopes = _slopes(self._raw)
+            raw = lambda: slopes  # noqa: E731
+        else:
+            slopes, before = _slopes(tape), self._made
+            raw = lambda: _slopes(before())  # noqa: E731
+            places: dict[int, int] = {}  # of each number in the arrays
+            for k, source in enumerate(sources):
+                at = [(j, item.given(at=(p,))) for p, j in enumerate(source)] if isinstance(source, list) else ()
+                places |= {j: slopes.emit(row, (slopes.outputs[k],), None) for j, row in at}
+                places |= {} if isinstance(source, list) else {source: slopes.outputs[k]}
+            slopes.outputs = [places[i] for i in range(len(self._inputs))]
         tree = tree_unflatten(form.arguments, [next(count) if data else None for data in form.given])
         parts = [*tree[0], *tree[1].values(), *count]
         answers, structure = tree_flatten(parts[0] if len(parts) == 1 else tuple(parts))
-        return Program(optimised(raw, READABLE), raw, form._replace(results=structure, answers=answers))
+        form = form._replace(results=structure, answers=answers)
+        return Program(optimised(slopes, READABLE), raw, form, self._inputs, sources)
 
     def regrouped(self) -> Program:
         """The program with numbers that are computed in the same way as arrays: sums of products as matrix products.
@@ -268,17 +290,13 @@ class Program:
         >>> b = [mg.Value(0.5) for _ in range(4)]
         >>> program = mg.trace(lambda x: layer(W, b, x), [1.0, 2.0, 3.0]).regrouped()
         >>> print(program)
-        <lambda>(x: (3,)): 9 instructions
+        <lambda>(x: (3,)): 5 instructions
           parameters p: (16,)
           W1: (4, 3) = p[0:16].reshape(4, 4)[:, :3]
           b1: (4,) = p[3:16:4]
           v1: (4,) = W1 @ x + b1
           v2: (4,) = relu(v1)
-          v3 = v2[0]
-          v4 = v2[1]
-          v5 = v2[2]
-          v6 = v2[3]
-          return v3, v4, v5, v6
+          return v2[0], v2[1], v2[2], v2[3]
         >>> [round(y, 12) for y in program([1.0, 2.0, 3.0])]
         [1.3, 1.3, 1.3, 1.3]
         """
@@ -286,7 +304,8 @@ class Program:
             tape, sources = regrouped(scalars(self._raw), alike=1.5)
         except IrregularError:
             return self
-        return Program(optimised(tape, READABLE), self._raw, self._form, sources)
+        tape.strict = is_strict(self._raw)
+        return Program(optimised(tape, READABLE), self._made, self._form, self._inputs, sources)
 
     def to_python(self) -> str:
         """The program as a function in Python that needs NumPy and nothing else, and can be read.
@@ -354,6 +373,20 @@ class Program:
             raise ShapeError(f"{what} of {self.name}: it returns {self._form.results!s:.60}, and not one number")
 
 
+def _slopes(tape: Tape) -> Tape:
+    """The derivatives of the first output of a program by all of its inputs."""
+    by = list(range(len(tape.inputs)))
+    found, listed = derive.gradient(tape, by, [0])
+    found = found.bound({len(by): 1.0})
+    slopes = dict(zip(listed, found.outputs, strict=True))
+    for i in by:
+        if i not in slopes:
+            kind = found.types[i]
+            slopes[i] = found.constant(0.0 if kind is None else np.zeros(*kind))
+    found.outputs = [slopes[i] for i in by]
+    return found
+
+
 def _enclosed(name: str) -> str:
     return f"({name})" if name.startswith("-") else name
 
@@ -408,4 +441,5 @@ def trace(f: Callable[..., Any], *example: Any, **kwargs: Any) -> Program:
     with uncollected():
         traced = Traced(f, example, kwargs, getattr(f, "__name__", type(f).__name__))
     form = Form(traced.arguments, traced.given, traced.structure, traced.results)
-    return Program(optimised(traced.tape, {}), traced.tape, form)
+    tape = traced.tape
+    return Program(optimised(tape, {}), lambda: tape, form, tape.inputs)

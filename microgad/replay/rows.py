@@ -180,4 +180,4 @@ def _alone(i: int, t: Any, y: Any, *xs: Any, spots: Any, of: tuple[int, ...]) ->
 
 # Arrays at their places in a larger one, which is 0 elsewhere: the sum of several `place`.
 assemble = Primitive("assemble", _assembled, _assembled, vjp=Each([_part_of]), jvp=Each([_alone]), label="assemble",
-                     text="assemble({})")  # fmt: skip
+                     spelled=lambda spots, of: {"text": f"assemble({', '.join(['{}'] * len(spots))})"})  # fmt: skip

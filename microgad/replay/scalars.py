@@ -28,7 +28,7 @@ class _Scalars:
     def as_number(self, i: int) -> int:
         """A value as a number."""
         if i not in self.number:
-            self.number[i] = self.emit(NUMBER, (self.array[i],), None)
+            self.number[i] = self.tape.emit(NUMBER, (self.array[i],), None)
         return self.number[i]
 
     def as_array(self, i: int) -> int:
@@ -36,34 +36,26 @@ class _Scalars:
         if self.old.types[i] is None:
             return self.number[i]
         if i not in self.array:
-            self.array[i] = self.emit(ARRAY, (self.number[i],), SINGLE)
+            self.array[i] = self.tape.emit(ARRAY, (self.number[i],), SINGLE)
         return self.array[i]
-
-    def emit(self, row: Primitive, given: Sequence[int], kind: Type | None) -> int:
-        """Add an instruction."""
-        tape = self.tape
-        tape.rows.append(row)
-        tape.operands.append(tuple(given))
-        tape.types.append(kind)
-        return len(tape.rows) - 1
 
     def instruction(self, i: int, row: Primitive, given: Sequence[int]) -> None:
         """See what a value becomes."""
         types, kind = self.old.types, self.old.types[i]
         single = kind == SINGLE
         if single and row.partials and all(types[x] in (None, SINGLE) for x in given):
-            self.number[i] = self.emit(row, [self.as_number(x) for x in given], None)
+            self.number[i] = self.tape.emit(row, [self.as_number(x) for x in given], None)
         elif single and row.name == "index" and all(type(k) is int for k in row.params["key"]):
             at, x = row.params["key"], given[0]
-            self.number[i] = self.emit(item.given(at=at), [self.as_array(x)], None) if at else self.as_number(x)
+            self.number[i] = self.tape.emit(item.given(at=at), [self.as_array(x)], None) if at else self.as_number(x)
         elif single and row.name == "scatter" and types[given[0]] is None:
             self.number[i] = self.number[given[0]]
         elif row.name == "item" and types[given[0]] == SINGLE:
             self.number[i] = self.as_number(given[0])
         elif row.name == "stack" and row.params["axis"] == 0 and all(types[x] in (None, SINGLE) for x in given):
-            self.array[i] = self.emit(row, [self.as_number(x) for x in given], kind)
+            self.array[i] = self.tape.emit(row, [self.as_number(x) for x in given], kind)
         else:
-            new = self.emit(row, [self.as_array(x) for x in given], kind)
+            new = self.tape.emit(row, [self.as_array(x) for x in given], kind)
             (self.number if kind is None else self.array)[i] = new
 
 
