@@ -230,8 +230,10 @@ def user_line(frame: Any = None) -> str:
         frame = frame.f_back
     if frame is None:
         return "the function"
-    code = linecache.getline(frame.f_code.co_filename, frame.f_lineno, frame.f_globals).strip()
-    return f"line {frame.f_lineno} of {frame.f_code.co_filename}" + (f", `{code:.100}`," if code else "")
+    path = frame.f_code.co_filename
+    code = linecache.getline(path, frame.f_lineno).strip()
+    where = "a cell" if "ipykernel" in path or path.startswith("<ipython") else path
+    return f"line {frame.f_lineno} of {where}" + (f", `{code:.100}`," if code else "")
 
 
 def at(operands: Sequence[Any], data: Sequence[Any]) -> str:

@@ -74,6 +74,17 @@ def magnitude(count: int) -> str:
     return f"{count:,}" if count < 10**15 else f"about 10 to the power of {math.floor(math.log10(count))}"
 
 
+def counted(n: int, noun: str) -> str:
+    """How many there are of something.
+
+    Examples
+    --------
+    >>> counted(1, "call"), counted(1200, "call")
+    ('1 call', '1,200 calls')
+    """
+    return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
 def listed(names: Sequence[str], most: int = 8) -> str:
     """The first of some names, and how many more there are.
 

@@ -242,7 +242,7 @@ def test_a_choice_that_does_not_exist(rankdir):
 @pytest.mark.parametrize("function", [mermaid, tree])
 @pytest.mark.parametrize("thing", [None, 3.0, "x", [Value(1.0)]])
 def test_foreign_objects(function, thing):
-    with pytest.raises(InputError, match=f"{function.__name__} shows the graph of a Value, not"):
+    with pytest.raises(InputError, match=f"{function.__name__} shows the graph of a Value, a Tensor or a program, not"):
         function(thing)
 
 

@@ -796,7 +796,7 @@ def test_a_tall_drawing_is_a_picture_too():
 
 @pytest.mark.parametrize("thing", [None, 3.0, "x", [leaf("x", 2)], np.ones(3)])
 def test_foreign_objects(thing):
-    with pytest.raises(InputError, match="shapes are those of the graph of a Tensor or Value, not of "):
+    with pytest.raises(InputError, match="shapes shows the graph of a Value, a Tensor or a program, not "):
         shapes(thing)
 
 

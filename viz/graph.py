@@ -150,7 +150,7 @@ def shown_as(f: Any, what: str, expand: bool = False) -> Node:
         root = getattr(f, "root", None)
         f = root() if callable(root) and not isinstance(f, type) else f
     if not isinstance(f, Node):
-        raise InputError(f"{what} shows the graph of a Value, not {shown(f)}")
+        raise InputError(f"{what} shows the graph of a Value, a Tensor or a program, not {shown(f)}")
     return expanded(f) if expand else f
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from microgad.agreement import outdated
-from microgad.errors import InputError, shown
 from microgad.naming import Text, given_names, literal
 from microgad.node import Node
 from microgad.order import topological_order
 
 from . import text
-from .graph import shares
+from .graph import shares, shown_as
 
 
 def tree(f: Node, *, grads: bool | None = None) -> Text:
@@ -48,8 +47,7 @@ def tree(f: Node, *, grads: bool | None = None) -> Text:
     │   └── y = 5, grad 2
     └── 2
     """
-    if not isinstance(f, Node):
-        raise InputError(f"tree shows the graph of a Value, not {shown(f)}")
+    f = shown_as(f, "tree")
     order = topological_order(f)
     nodes = {x for x, _, _ in text.lines_of(f)[0] if isinstance(x, Node)}
     # Gradients flow from the end of the order: of a large graph only so much is computed as the tree shows.

@@ -18,7 +18,7 @@ from microgad.node import Node
 from microgad.order import topological_order
 
 from .blocks import Block, Equations, Line, Part
-from .graph import FONT, escaped
+from .graph import FONT, escaped, shown_as
 from .render import Drawing
 from .theme import THEMES, Theme
 
@@ -98,7 +98,7 @@ def shapes(f: Node, *, theme: str = "light", grads: bool = True) -> Shapes:
 
     Parameters
     ----------
-    f : Tensor or Value
+    f : Tensor, Value or Program
         The result. A Value is a block of one number.
     theme : {"light", "dark", "colorblind"}
         Colours: of leaves, of what is computed, and of gradients.
@@ -138,8 +138,7 @@ def shapes(f: Node, *, theme: str = "light", grads: bool = True) -> Shapes:
     ∇b (2×1) = Σ δZ (2×32)
     ∇W (2×3) = δZ (2×32) @ Yᵀ (32×3)
     """
-    if not isinstance(f, Node):
-        raise InputError(f"shapes are those of the graph of a Tensor or Value, not of {shown(f)}")
+    f = shown_as(f, "shapes")
     if theme not in tuple(THEMES):
         raise InputError(f"no theme {theme!r}: choose from {', '.join(THEMES)}")
     order = topological_order(f)

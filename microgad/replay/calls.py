@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from microgad.errors import InputError, shown
-from microgad.naming import Text, listed
+from microgad.naming import Text, counted, listed
 from microgad.primitive import ranks, silent, tracing, watchers
 from microgad.recording import silenced
 from microgad.tensor import USED, Tensor, leaf
@@ -153,9 +153,9 @@ class Entry:
         given = [f"{x.name} {x.type[0]}" for x in tape.inputs if x.node is None and x.type]
         numbers = [x.name for x in tape.inputs if x.node is None and not x.type]
         for stem, count in Counter(name.partition("[")[0] for name in numbers).items():
-            given.append(stem if stem in numbers else f"{stem}: {count:,} number{'s' * (count > 1)}")
+            given.append(stem if stem in numbers else f"{stem}: {counted(count, 'number')}")
         how = "straight-line Python" if kernel.python else "NumPy"
-        times = f"{self.calls:,} calls" + (f", {self.eager:,} more in the function itself" if self.eager else "")
+        times = counted(self.calls, "call") + (f", {self.eager:,} more in the function itself" if self.eager else "")
         return f"({listed(given)}): {how}, {kernel.why}; {times}; traced and planned in {1e3 * self.seconds:.1f} ms"
 
 
@@ -245,14 +245,14 @@ class Jitted:
         (9.0, 16.0)
         >>> print(str(square.explain()).partition(";")[0])
         <lambda>, traced once
-          (x): straight-line Python, 1 numbers are computed in 1 ways
+          (x): straight-line Python, 1 number, computed in 1 way
         """
         again = sum(self._reasons.values())
         times = len(self._entries) + again
         often = "never called" if not times else "traced once" if times == 1 else f"traced {times:,} times"
         lines = [f"{self._name}, {often}"]
         lines += [f"  {entry.said()}" for entry in self._entries.values()]
-        lines += [f"  traced again as {why}: {count:,} times" for why, count in self._reasons.items()]
+        lines += [f"  traced again as {why}: {counted(count, 'time')}" for why, count in self._reasons.items()]
         return Text("\n".join(lines))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from microgad.autodiff import pull
 from microgad.errors import DomainError
+from microgad.naming import counted
 from microgad.node import Node
 from microgad.order import EMPTY, order_of_all
 from microgad.primitive import Primitive, watchers
@@ -136,7 +137,7 @@ class Kernel:
         self.numbers = len(numbers) * self.regular + tape.inlined  # operations on numbers that are on arrays now
         self.python = not self.regular and not tape.inlined and 2 * len(numbers) > rows
         if self.numbers:
-            why = f"{self.numbers:,} operations on numbers became {rows:,} on arrays"
+            why = f"{counted(self.numbers, 'operation')} on numbers became {rows:,} on arrays"
         self.why = why if self.numbers or self.python else "arrays as they were written"
         self.where: dict[int, int] = {}  # of each input of the program the one of `arrays` that it is or lies in
         for k, source in enumerate(self.sources):

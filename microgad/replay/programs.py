@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgad.errors import InputError, MicrogadError, ShapeError, shown
-from microgad.naming import listed, literal
+from microgad.naming import counted, listed, literal
 from microgad.node import Node
 from microgad.scopes import Scope
 from microgad.structural import item
@@ -52,7 +52,8 @@ class Program:
     arguments : list of Input
         The numbers and arrays that it is given, with names, shapes and dtypes.
     parameters : list of Input
-        The leaves that it closes over, with their `node`; their numbers are read in each call.
+        The leaves that it closes over, with their `node`; their numbers are read in each call. In a regrouped program
+        many numbers are one array, and `node` the tuple of the leaves in its order.
     constants : list
         The numbers and arrays that stand in it.
     instructions : list of Instruction
@@ -83,6 +84,7 @@ class Program:
     ) -> None:  # fmt: skip
         self.tape, self._made, self._form, self._inputs = tape, raw, form, inputs
         self._sources = sources  # of a regrouped one: of which inputs each of its own is made
+        self._regrouping: Callable[[], Program] | None = None  # how to regroup it, if not by itself
         self._kernel: Kernel | None = None
 
     @cached_property
@@ -138,8 +140,7 @@ class Program:
             lines[LINES:] = [f"  … and {len(lines) - LINES:,} more"]
         lines += [f"  return {listed([names[i] for i in tape.outputs])}"]
         ahead = [f"  parameters {head[1]}"] * bool(head[1]) + [f"  constants {listed(arrays)}"] * bool(arrays)
-        count = len(self)
-        return "\n".join([f"{tape.name}({head[0]}): {count:,} instruction{'s' * (count != 1)}", *ahead, *lines])
+        return "\n".join([f"{tape.name}({head[0]}): {counted(len(self), 'instruction')}", *ahead, *lines])
 
     __repr__ = __str__
 
@@ -270,7 +271,9 @@ class Program:
         parts = [*tree[0], *tree[1].values(), *count]
         answers, structure = tree_flatten(parts[0] if len(parts) == 1 else tuple(parts))
         form = form._replace(results=structure, answers=answers)
-        return Program(optimised(slopes, READABLE), raw, form, self._inputs, sources)
+        found = Program(optimised(slopes, READABLE), raw, form, self._inputs, sources)
+        found._regrouping = lambda: self.regrouped().gradient()  # of arrays, for those of the derivatives follow
+        return found
 
     def regrouped(self) -> Program:
         """The program with numbers that are computed in the same way as arrays: sums of products as matrix products.
@@ -300,6 +303,10 @@ class Program:
         >>> [round(y, 12) for y in program([1.0, 2.0, 3.0])]
         [1.3, 1.3, 1.3, 1.3]
         """
+        if self._regrouping is not None:
+            found = self._regrouping()
+            if found._sources is not None:
+                return found
         try:
             tape, sources = regrouped(scalars(self._raw), alike=1.5)
         except IrregularError:
@@ -314,7 +321,8 @@ class Program:
         -------
         str
             The source of a function of the arguments, then the parameters; many single numbers among these are one
-            array ``p``. It returns the value and, where that is one number, its derivatives by all of them.
+            array ``p``. It returns the value and, where that is one number, its derivatives by all of them, in the
+            order of the arguments.
 
         Raises
         ------
@@ -365,6 +373,8 @@ class Program:
         """
         nodes = self.graph()
         found: Node = nodes[0] if len(nodes) == 1 and isinstance(nodes[0], Node) else results(*nodes)
+        if found.prim is not None and not found._name and self.name.isidentifier():
+            found._name = self.name
         return found
 
     def _one_number(self, what: str) -> None:

@@ -99,7 +99,12 @@ class Writer:
     """
 
     def __init__(self, tape: Tape, results: int, by: Sequence[int]) -> None:
-        self.tape, self.results, self.by = tape, results, by
+        self.tape, self.results = tape, results
+        # The arguments of the function come first, then what it closes over.
+        self.inputs = sorted(range(len(tape.inputs)), key=lambda i: tape.inputs[i].node is not None)
+        slopes = dict(zip(by, tape.outputs[results:], strict=True))
+        self.by = [i for i in self.inputs if i in slopes]
+        self.outputs = [*tape.outputs[:results], *(slopes[i] for i in self.by)]
         self.taken, self.count = {"np", "math"}, dict[str, int]()
         self.lines: list[str] = []
         self.constants: list[str] = []
@@ -117,10 +122,10 @@ class Writer:
         for i in range(len(tape.inputs), len(tape.rows)):
             if i in tape.numbers:
                 self.constant(i)
-        for i, j in zip(self.by, tape.outputs[self.results :], strict=True):
+        for i, j in zip(self.by, self.outputs[self.results :], strict=True):
             if tape.rows[j] is not None and i not in self.bundle:
                 tape.names.setdefault(j, f"d_{self.name[i]}")
-        first = max([-1, *tape.outputs[: self.results]])
+        first = max([-1, *self.outputs[: self.results]])
         started = False
         for i in range(len(tape.inputs), len(tape.rows)):
             row = tape.rows[i]
@@ -130,7 +135,7 @@ class Writer:
                 started = True
                 self.lines.append("# backward")
             self.instruction(i, row, tape.operands[i])
-        values = [self.name[i] for i in tape.outputs]
+        values = [self.name[i] for i in self.outputs]
         answer = values[0] if self.results == 1 else f"({', '.join(values[: self.results])})"
         if self.by:
             answer += f", {self.slopes(values[self.results :])}"
@@ -167,7 +172,8 @@ class Writer:
     def arguments(self) -> list[str]:
         """The names of the arguments of the function."""
         found, letters = [], iter("abcdefghijklmnopqrstuvwxyz")
-        for i, x in enumerate(self.tape.inputs):
+        for i in self.inputs:
+            x = self.tape.inputs[i]
             if i in self.bundle:
                 continue
             self.name[i] = self.fresh(x.name or ("w" if x.node is not None else next(letters, "x")))

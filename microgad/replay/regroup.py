@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from microgad.naming import counted
 from microgad.node import Node
 from microgad.order import order_of_all
 from microgad.primitive import tracing
@@ -511,5 +512,5 @@ def regrouped(tape: Tape, alike: float = 8.0) -> tuple[Tape, list[int | list[int
     with apart():
         found = Regrouping(tape)
         if alike * len(found.active) > computed:
-            raise IrregularError(f"{computed:,} numbers are computed in {len(found.active):,} ways")
+            raise IrregularError(f"{counted(computed, 'number')}, computed in {counted(len(found.active), 'way')}")
         return found.run()

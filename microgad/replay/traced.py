@@ -142,6 +142,7 @@ def as_input(node: Any) -> Input:
 
 def _names(f: Any, structure: Structure, given: Sequence[bool]) -> list[str]:
     """What the arguments that are data are called."""
+    f = getattr(f, "forward", f)  # of a module
     try:
         found = inspect.signature(f).parameters.values()
         names = [p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]

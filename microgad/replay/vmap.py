@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import update_wrapper
 from operator import index
+from threading import get_ident
 from types import MethodType
 from typing import Any
 
@@ -14,6 +15,7 @@ from microgad.array_functions import stack
 from microgad.errors import InputError, ShapeError, shown
 from microgad.naming import Text
 from microgad.node import Node
+from microgad.primitive import tracing
 from microgad.structural import shape, transpose
 from microgad.tape import Tape
 from microgad.tracers import PLAIN, tracer
@@ -129,6 +131,8 @@ class Mapped:
         tape: Tape = Tape.of_graph(self._name, [(x, as_input(x)) for x in given], trace.nodes, nodes)
         trace.close()
         kernel = Kernel(tape)
+        if (around := tracing.get(get_ident())) is not None:
+            around.inlined += trace.inlined + kernel.numbers
         many = [_last(x, axis) for x, axis in zip(leaves, mapped, strict=True) if axis is not None]
         values = [*many, *(x.node for x in tape.inputs[len(many) :])]
         operands, flags = [], []
