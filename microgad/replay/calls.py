@@ -121,7 +121,7 @@ class Entry:
                 operands = (*[_operand(x, d) for x, d in zip(leaves, data, strict=True)], *operands)
             if self.leaves_only and all([type(x) is float or x.prim is None for x in operands[: len(leaves)]]):
                 frame.owners = self._owners(operands)
-            nodes = kernel.nodes(operands, outputs, frame, bool(variant.listed))
+            nodes = kernel.nodes(operands, outputs, frame, variant.needs)
             for x in self.tensors:
                 if x.mark is None:
                     x.mark = USED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -27,6 +28,14 @@ def leaves_of(inputs: Sequence[Input]) -> list[Any]:
     return [
         Value(x.example, x.name or None) if x.type is None else Tensor(x.example, True, x.name or None) for x in inputs
     ]
+
+
+def _variables(inputs: Sequence[Input]) -> list[Any]:
+    """A leaf for each input of a program that is to be differentiated, whatever its numbers are.
+
+    A number is nan: it is in the domain of every row, so that no derivative fails to exist at it.
+    """
+    return leaves_of([x._replace(example=math.nan) if x.type is None else x for x in inputs])
 
 
 def reached(order: Sequence[Any], sources: Collection[Node]) -> set[Any]:
@@ -60,10 +69,10 @@ def with_gradient(tape: Tape, by: Collection[int], of: Sequence[int]) -> tuple[T
     Raises
     ------
     DomainError
-        If a derivative does not exist for the numbers of the example.
+        If a derivative does not exist at the constants of the program.
     """
     with apart():
-        leaves = leaves_of(tape.inputs)
+        leaves = _variables(tape.inputs)
         results, cotangents, seeds = _seeded(tape, leaves, of)
         order = order_of_all([x for x in results if isinstance(x, Node)])
         among = reached(order, [leaves[i] for i in by])
@@ -87,10 +96,10 @@ def tangent(tape: Tape, by: Sequence[int], of: Sequence[int]) -> Tape:
     Its inputs are followed by a tangent for each of `by`.
     """
     with apart():
-        leaves = leaves_of(tape.inputs)
+        leaves = _variables(tape.inputs)
         results = tape.replay(leaves)
         results = [results[tape.outputs[k]] for k in of]
-        ways = leaves_of([tape.inputs[i] for i in by])
+        ways = _variables([tape.inputs[i] for i in by])
         order = order_of_all([x for x in results if isinstance(x, Node)])
         tangents = {leaves[i]: way for i, way in zip(by, ways, strict=True)}
         found = push(order, tangents, True, reached(order, list(tangents)))

@@ -38,6 +38,8 @@ class Variant:
     ----------
     listed : list of int
         The inputs by which it gives derivatives.
+    needs : bool
+        Whether a gradient flows back from its results; where it gives no derivatives, to an error.
     """
 
     def __init__(self, kernel: Kernel, by: Collection[int]) -> None:
@@ -50,6 +52,7 @@ class Variant:
             results + k for k, i in enumerate(self.listed) if not isinstance(kernel.sources[i], list)
         ]
         self.lowered = Lowered(optimised(arrays), len(kernel.sources), results, pools, kernel.strict, kept)
+        self.needs = bool(self.listed)
         self.make = compiled(self.lowered)
         self.shared, self.shared_slopes = self.lowered.shared[:results], self.lowered.shared[results:]
         self.pool: list[Passes] = []
@@ -161,11 +164,12 @@ class Kernel:
         """The form that gives derivatives by these inputs of the program."""
         by = frozenset([self.where[i] for i in wanted])
         if by not in self._variants:
-            try:
-                with uncollected():
+            with uncollected():
+                try:
                     self._variants[by] = Variant(self, sorted(by))
-            except DomainError:  # of a derivative, which is an error where it is asked for
-                return self.variant(())
+                except DomainError:  # of a derivative at a constant, which is an error where it is asked for
+                    self._variants[by] = Variant(self, ())
+                    self._variants[by].needs = True
         return self._variants[by]
 
     def given(self, data: Sequence[Any]) -> list[Any]:
@@ -193,7 +197,7 @@ class Kernel:
         """The results of a call, as nodes, from nodes and numbers for all inputs."""
         wanted = [i for i, x in enumerate(operands) if type(x) is not float and x.needs]
         outputs, frame = self.run([x if type(x) is float else x._value for x in operands], wanted)
-        return self.nodes(tuple(operands), outputs, frame, bool(wanted))
+        return self.nodes(tuple(operands), outputs, frame, frame.variant.needs)
 
     def flat(self, outputs: Sequence[Any], shared: bool = True) -> Any:
         """The results in one array; a single one that is not `shared` with others is that array itself."""
@@ -385,7 +389,7 @@ class Part:
         """A backward pass from a result of a kernel that was called on leaves: at once, and it says so."""
         call, kernel = node.a, self.kernel
         frame = call.frame
-        if frame is None or frame.owners is None or not call.needs:
+        if frame is None or frame.owners is None or not frame.variant.listed:
             return False
         seed = np.zeros(kernel.size, kernel.dtype)
         seed[self.start : self.stop] = gradient if self.to is None else np.reshape(gradient, -1)

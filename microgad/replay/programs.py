@@ -238,7 +238,7 @@ class Program:
         ShapeError
             If the result is not one number.
         DomainError
-            If a derivative does not exist at the numbers of the example.
+            If a derivative does not exist at the constants of the program.
 
         Examples
         --------

@@ -69,7 +69,7 @@ class Regrouping:
         for kind, found in self.placed.items():
             stems = {tape.inputs[i].name.partition("[")[0] for i in found} if kind != "parameter" else ()
             name = stems.pop() if len(stems) == 1 else kind[0]  # that of an argument, where all are from one
-            self.pool[kind] = Tensor(np.zeros(len(found)), kind != "number", name=name)
+            self.pool[kind] = Tensor(np.full(len(found), np.nan), kind != "number", name=name)
             found.clear()
         self.arrays: dict[int, Any] = {}  # inputs that are arrays
         self.layers = 0
