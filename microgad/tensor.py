@@ -28,7 +28,7 @@ from .errors import (
 from .node import Node, hooks
 from .operators import Arithmetic
 from .order import EMPTY
-from .primitive import Primitive, silent, watchers
+from .primitive import Primitive, silent, tracing, watchers
 
 # The C library gives the memory of large arrays back to the system, and each step of a training loop has to ask for it
 # anew, page by page. After one large array has come and gone, glibc keeps up to 64 MB instead: worth 1.5 times of a
@@ -71,7 +71,7 @@ def _operator(row: Primitive) -> tuple[Callable[..., Any], Callable[..., Any]]:
             needs = self.needs
         else:
             return _by_table(row, self, other)
-        if silent or watchers or type(self) is not Tensor:
+        if silent or watchers or tracing or type(self) is not Tensor:
             return row(self, other)
         try:
             data = rule(self._value, data)
@@ -363,7 +363,7 @@ class Tensor(Arithmetic, rank=1):
         >>> Tensor([-1.0, 2.0]).relu()
         Tensor(data=[0. 2.], grad=None)
         """
-        if silent or watchers or type(self) is not Tensor:
+        if silent or watchers or tracing or type(self) is not Tensor:
             return primitives.relu(self)
         out = _new(Tensor)
         if self.mark is None:

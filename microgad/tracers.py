@@ -21,7 +21,7 @@ import numpy as np
 from .array_functions import axis_of, stack, unbind
 from .errors import TraceError, untraceable
 from .node import Node
-from .operators import QUESTIONS, Arithmetic
+from .operators import QUESTIONS, Arithmetic, as_float
 from .order import EMPTY
 from .primitive import Primitive, tracing
 from .primitives import equal, greater, identity, maximum
@@ -147,7 +147,7 @@ def tracer(x: Any, example: Any = None) -> Any:
     given = isinstance(x, Node)
     data = example if example is not None else x._value if given else x
     if not isinstance(data, np.ndarray) or (not data.ndim and not isinstance(x, Tensor)):
-        data = float(data)
+        data = as_float(data)
     out: Any = object.__new__(KINDS[type(data) is float, not given or isinstance(x, PLAIN)])
     out._value, out.a, out.b = data, EMPTY, EMPTY
     out._name = x._name if given else None

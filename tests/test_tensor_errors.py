@@ -511,6 +511,13 @@ CALLS = {
     "mg.jvp primal": (lambda x: mg.jvp(total, (x,), (np.ones(2),)), lambda: [np.ones(2)]),
     "mg.jvp tangent": (lambda x: mg.jvp(total, (np.ones(2),), (x,)), lambda: [np.ones(2)]),
     "mg.hvp": (mg.hvp, lambda: [total, np.ones(2), np.ones(2)]),
+    "mg.trace": (mg.trace, lambda: [total, np.ones(2)]),
+    "mg.trace result": (lambda x: mg.trace(lambda _: x, 1.0), lambda: [3.0]),
+    "mg.trace called": (lambda x: mg.trace(total, np.ones(2))(x), lambda: [np.ones(2)]),
+    "mg.jit": (mg.jit, lambda: [total]),
+    "mg.jit static": (lambda n, name: mg.jit(total, static_argnums=n, static_argnames=name), lambda: [0, "trees"]),
+    "mg.vmap": (mg.vmap, lambda: [total, 0, 0]),
+    "mg.vmap axes": (lambda x, y: mg.vmap(total, x, y)(np.ones((2, 3))), lambda: [0, 0]),
     "nn.linear": (nn.linear, lambda: [tensor(), tensor(), [1.0, 2.0]]),
     "nn.cross_entropy": (nn.cross_entropy, lambda: [tensor(), [0, 2], "sum"]),
     "t.item": (lambda t: t[0, 0].item(), lambda: [tensor()]),
@@ -557,6 +564,11 @@ for name in ("grad", "value_and_grad", "jacobian", "hessian", "hessian_diagonal"
     CALLS[f"mg.{name}"] = transform, lambda: [total, 0]
     CALLS[f"mg.{name} of"] = lambda x, f=transform: f(total)(x), lambda: [np.ones(2)]
     CALLS[f"mg.{name} result"] = lambda x, f=transform: f(lambda _: x)(1.0), lambda: [3.0]
+for name in ("jit", "vmap"):
+    transform = getattr(mg, name)
+    CALLS[f"mg.{name} of"] = lambda x, f=transform: f(total)(x), lambda: [np.ones(2)]
+    CALLS[f"mg.{name} in vmap"] = lambda x, f=transform: mg.vmap(f(total))(x), lambda: [np.ones((2, 3))]
+    CALLS[f"mg.{name} result"] = lambda x, f=transform: f(lambda _: x)(np.ones(2)), lambda: [3.0]
 for name in ("numpy", "tolist", "detach", "relu", "flatten", "transpose", "squeeze", "unbind"):
     CALLS[f"t.{name}"] = getattr(Tensor, name), lambda: [tensor()]
 for name in ("sum", "mean", "max", "min", "prod", "logsumexp"):

@@ -16,6 +16,7 @@ import numpy as np
 
 from microgad.errors import InputError, shown
 from microgad.naming import Text, counted, listed
+from microgad.operators import as_float
 from microgad.primitive import ranks, silent, tracing, watchers
 from microgad.recording import silenced
 from microgad.tensor import USED, Tensor, leaf
@@ -24,7 +25,7 @@ from microgad.value import Value
 
 from .inline import inlined
 from .kernel import Kernel
-from .traced import Static, Traced, flattened, uncollected
+from .traced import Static, Traced, flattened, is_data, uncollected
 
 MANY = 64  # programs that a function keeps, of the structures and shapes that came last
 
@@ -99,7 +100,7 @@ class Entry:
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The result, from the leaves of the arguments that are data."""
         kernel = self.kernel
-        data = [x._value if type(x) in ranks else x if type(x) is np.ndarray else float(x) for x in leaves]
+        data = [x._value if type(x) in ranks else x if type(x) is np.ndarray else as_float(x) for x in leaves]
         flags = None  # which of the nodes need a gradient
         if kernel.of and not (silent and silenced()):
             flags = [x.needs for x in self.tensors]
@@ -267,7 +268,7 @@ def _kind(x: Any) -> Any:
         return Value
     if kind in ranks:
         return kind, np.shape(x._value), getattr(x._value, "dtype", float)
-    return float if isinstance(x, (np.floating, np.integer)) else None
+    return float if is_data(x) else None
 
 
 def jit(

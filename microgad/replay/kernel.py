@@ -118,6 +118,8 @@ class Kernel:
         How many operations on numbers have become some on arrays.
     why : str
         Why it runs as it does.
+    without_axes : bool
+        Whether there are arrays without axes among the inputs, which it may compute with as numbers.
     of : list of int
         The outputs that are nodes where the kernel is called on nodes; the others are plain numbers and arrays.
     """
@@ -142,6 +144,7 @@ class Kernel:
         if self.numbers:
             why = f"{counted(self.numbers, 'operation')} on numbers became {rows:,} on arrays"
         self.why = why if self.numbers or self.python else "arrays as they were written"
+        self.without_axes = any(x.type is not None and x.type[0] == () for x in tape.inputs)
         self.where: dict[int, int] = {}  # of each input of the program the one of `arrays` that it is or lies in
         for k, source in enumerate(self.sources):
             self.where |= dict.fromkeys(source if isinstance(source, list) else [source], k)
@@ -262,7 +265,7 @@ class Kernel:
                 found |= zip(source, slope.tolist(), strict=True)
             else:
                 found[source] = np.array(slope) if shared else slope
-        return found
+        return {i: _of_kind(operands[i], g) for i, g in found.items()} if self.without_axes else found
 
     def _traced(self, operands: Any, wanted: Sequence[int], cotangents: Sequence[Any]) -> dict[int, Any]:
         key = "gradient", tuple(wanted)
@@ -404,17 +407,25 @@ class Part:
             owner, slope = frame.owners[k], slopes[n]
             slopes[n] = None  # so that nobody else has it
             if type(owner) is list:
-                for leaf, g in zip(owner, slope.tolist()):  # noqa: B905, which costs a tenth
+                numbers = slope.tolist()
+                if kernel.without_axes:
+                    numbers = list(map(_of_kind, owner, numbers))
+                for leaf, g in zip(owner, numbers):  # noqa: B905, which costs a tenth
                     if leaf.grad is None:
                         leaf.grad = g
                     else:
                         leaf.grad += g
-            elif type(slope) is float:
+            elif type(slope) is float and type(owner) is Value:
                 owner.grad = slope if owner.grad is None else owner.grad + slope
             elif owner.needs:
-                slope = np.array(slope) if shared else slope
+                slope = np.array(slope) if shared else _of_kind(owner, slope)
                 owner.grad = slope if owner.grad is None else owner.collect(slope)
         return True
+
+
+def _of_kind(x: Any, slope: Any) -> Any:
+    """A derivative by an operand: of a Tensor without axes an array, where numbers were computed with."""
+    return np.asarray(slope, x._value.dtype) if type(slope) is float and isinstance(x, Tensor) else slope
 
 
 def _as_node(x: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from microgad.errors import InputError, MicrogadError, ShapeError, shown
 from microgad.naming import counted, listed, literal
 from microgad.node import Node
+from microgad.operators import as_float
 from microgad.scopes import Scope
 from microgad.structural import item
 from microgad.symbolic import numeral
@@ -203,7 +204,7 @@ class Program:
         for x in leaves:
             if is_data(x):
                 y = getattr(x, "_value", x)
-                data.append(y if isinstance(y, np.ndarray) and y.ndim else float(y))
+                data.append(y if isinstance(y, np.ndarray) and y.ndim else as_float(y))
         inputs = self._inputs
         for one, x in zip(inputs, data, strict=False):
             of = () if one.type is None else one.type[0]

@@ -32,7 +32,7 @@ def is_data(x: Any) -> bool:
     """
     if isinstance(x, np.ndarray):
         return x.dtype.kind in "biuf"
-    return isinstance(x, (Node, *NUMBERS)) and not isinstance(x, bool)
+    return isinstance(x, (Node, *NUMBERS)) and not isinstance(x, (bool, np.timedelta64))
 
 
 class Static:
