@@ -215,9 +215,10 @@ def untraceable(what: str, why: str, line: str = "") -> TraceError:
 
 
 def users(frame: Any) -> bool:
-    """Whether a frame is of the user's code: neither of ours, nor of NumPy's or Python's own."""
-    name, path = frame.f_globals.get("__name__", ""), frame.f_code.co_filename
-    return name.partition(".")[0] not in ("microgad", "numpy") and not path.startswith(_LIBRARY)
+    """Whether a frame is of the user's code: neither of ours, nor of NumPy's or Python's own, nor made by it."""
+    name, path, function = frame.f_globals.get("__name__", ""), frame.f_code.co_filename, frame.f_code.co_name
+    made = path.startswith("<frozen ") or (path == "<string>" and function.startswith("__"))  # by dataclasses
+    return name.partition(".")[0] not in ("microgad", "numpy") and not path.startswith(_LIBRARY) and not made
 
 
 _LIBRARY = os.path.dirname(linecache.__file__) + os.sep

@@ -8,7 +8,7 @@ watched on all nodes while a trace is under way, for what a function closes over
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import wraps
@@ -21,7 +21,7 @@ import numpy as np
 from .array_functions import axis_of, stack, unbind
 from .errors import TraceError, untraceable
 from .node import Node
-from .operators import QUESTIONS, Arithmetic, as_float
+from .operators import OF_NUMPY, OF_UFUNC, QUESTIONS, Arithmetic, as_float
 from .order import EMPTY
 from .primitive import Primitive, tracing
 from .primitives import equal, greater, identity, maximum
@@ -58,7 +58,7 @@ class _Tracer:
         )
 
     __index__ = __round__ = __floor__ = __ceil__ = __trunc__ = __floordiv__ = __rfloordiv__ = _refused
-    __mod__ = __rmod__ = __divmod__ = __rdivmod__ = __lshift__ = __rshift__ = _refused
+    __int__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = __lshift__ = __rshift__ = _refused
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise untraceable("a copy of a traced number", "copy what comes out of the function")
@@ -157,27 +157,52 @@ def tracer(x: Any, example: Any = None) -> Any:
     return out
 
 
-class _Gone:
-    """The number of a tracer once its trace is over."""
+class _Over:
+    """A tracer once its trace is over."""
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
+    __slots__ = ()
+
+    def _gone(self, *args: Any, **kwargs: Any) -> Any:
         raise TraceError(
             "a number that was traced is used after its trace: it stood for those of all calls, and has none of its "
             "own; return it from the function instead of keeping it elsewhere"
         )
 
-    def _refused(self, *args: Any) -> Any:
-        return self.number  # which says what is wrong
-
-    __float__ = __bool__ = __add__ = __radd__ = __mul__ = __rmul__ = __lt__ = __gt__ = __len__ = __iter__ = _refused
+    _value: Any = property(_gone)
+    grad: Any = property(_gone)
+    __float__ = __int__ = __index__ = __bool__ = __array__ = __array_ufunc__ = __array_function__ = _gone
+    __len__ = __iter__ = __format__ = backward = _gone
 
     def __repr__(self) -> str:
-        return "of a trace that is over"
+        return f"{type(self).__name__}(of a trace that is over)"
 
 
-GONE = _Gone()
+class OverValue(_Over, TracedValue, rank=0):
+    """What a TracedValue becomes."""
+
+    __slots__ = ()
+
+
+class OverTensor(_Over, TracedTensor, rank=1):
+    """What a TracedTensor becomes."""
+
+    __slots__ = ()
+
+
+def end(tracers: Iterable[Any]) -> None:
+    """Let tracers have no numbers any more: see what their trace has made of them.
+
+    Examples
+    --------
+    >>> end([x := tracer(2.0)])
+    >>> x
+    OverValue(of a trace that is over)
+    """
+    for x in tracers:
+        number = type(x._value) is float
+        x._value = None
+        x.__class__ = OverValue if number else OverTensor
+
 
 # ---- the ways out, as they are while a function is traced
 
@@ -245,13 +270,23 @@ _back = _refusing(
     "backward() is called", "its gradients would be those of this one call; call it outside, or mg.grad inside"
 )
 _hook = _refusing("a hook is registered", "no later call would call it; register it outside, on an argument or a leaf")
-_read = _refusing("the grad of a node is read", "it would be that of this one call for ever; give it as an argument")
+_read = _refusing(
+    "the grad of a node is read",
+    "it would be that of this one call for ever; give it as an argument, and look at graphs outside",
+)
+_text = _refusing(
+    "a traced number is written as text", "it would be that of this one call for ever; write what the function returns"
+)
+
+
+_UNKNOWN = "it has no derivative here; take functions of microgad, or call it outside"
 
 
 def _item(self: Any) -> Any:
     if self._value.size != 1:
         return ORIGINALS[Tensor, "item"](self)  # which says what is wrong
-    return item.given(at=(0,) * self._value.ndim)(number_of(self))
+    x = number_of(self)
+    return x if type(x._value) is float else item.given(at=(0,) * x._value.ndim)(x)
 
 
 def _listed(self: Any) -> Any:
@@ -272,11 +307,41 @@ def _detached(self: Any) -> Any:
     return out
 
 
+def _indexed(self: Any, key: Any) -> Any:
+    if any(isinstance(x, Node) for x in tree_leaves(key)) or (
+        isinstance(key, slice) and any(isinstance(x, Node) for x in (key.start, key.stop, key.step))
+    ):
+        raise untraceable(
+            "an index is traced",
+            "it may be another in the next call; name the argument in static_argnums or static_argnames, and take "
+            "mg.where in place of a mask",
+        )
+    return ORIGINALS[Tensor, "__getitem__"](self, key)
+
+
+def _formatted(self: Any, spec: str) -> str:
+    return _text(self) if spec else repr(self)
+
+
+def _needed(self: Any, needs: bool) -> None:
+    same = isinstance(self, _Tracer) or needs is self.needs
+    (ORIGINALS[Tensor, "requires_grad"].fset if same else _set)(self, needs)
+
+
+def _asked_need(self: Any) -> bool:
+    if not isinstance(self, _Tracer):
+        tracing[get_ident()].needs.append((self, self.needs))
+    return bool(self.needs)
+
+
 def _of_ufunc(self: Any, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
     if method == "__call__" and not kwargs and ufunc in _OF_UFUNC:
         return _OF_UFUNC[ufunc](*map(number_of, inputs))
     if {"d->?", "dd->?"} & set(ufunc.types):
         raise untraceable(f"np.{ufunc.__name__} of a traced number", "compare it with <, > or ==, or ask outside")
+    if method != "__call__" or kwargs or ufunc not in OF_UFUNC:
+        called = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+        raise untraceable(f"np.{called}{' with keywords' * bool(kwargs)} of a traced number", _UNKNOWN)
     return ORIGINALS[Arithmetic, "__array_ufunc__"](self, ufunc, method, *inputs, **kwargs)
 
 
@@ -290,6 +355,9 @@ def _of_function(self: Any, function: Any, types: Any, args: Any, kwargs: Any) -
         return _largest(*args, **kwargs)
     if name in QUESTIONS:
         raise untraceable(f"np.{name} of a traced array", "its answer would be that of this one call; ask outside")
+    if getattr(np, name, None) is not function or name not in OF_NUMPY:
+        where = function.__module__.replace("numpy", "np", 1)
+        raise untraceable(f"{where}.{name} of a traced number", _UNKNOWN)
     return ORIGINALS[Arithmetic, "__array_function__"](self, function, types, args, kwargs)
 
 
@@ -309,7 +377,8 @@ def _tensor_made(
         below = stack([_stacked(x) for x in data])
         if not isinstance(below, TracedArray):
             below = None
-    ORIGINALS[Tensor, "__init__"](self, data if below is None else below._value, requires_grad, name, label=label)
+    ORIGINALS[Tensor, "__init__"](self, data if below is None else below._value, False, name, label=label)
+    ORIGINALS[Tensor, "requires_grad"].fset(self, requires_grad)
     if below is not None and getattr(below._value, "dtype", None) != self._value.dtype:
         below = stack([below])[0] if type(below) is TracedNumber else cast.given(to=self._value.dtype)(below)
     _adopt(self, below, Tensor, TracedTensor)
@@ -342,6 +411,10 @@ _WATCHED: dict[tuple[type, str], Method | tuple[Method, Method]] = {
     (Value, "data"): (number_of, _set),
     (Tensor, "data"): (number_of, _set),
     (Tensor, "__setitem__"): _set,
+    (Tensor, "__getitem__"): _indexed,
+    (Tensor, "requires_grad"): (_asked_need, _needed),
+    (Arithmetic, "__format__"): _formatted,
+    (Tensor, "__format__"): _formatted,
     (Value, "item"): number_of,
     (Tensor, "item"): _item,
     (Tensor, "numpy"): number_of,
@@ -387,9 +460,17 @@ def _watching(place: tuple[type, str]) -> Any:
         return property(_switch(original.fget, traced[0]), _switch(original.fset, traced[1]))
 
     def write(self: Any, x: Any) -> None:  # None is what every node is born with
-        (traced[1] if x is not None and get_ident() in tracing else original.__set__)(self, x)
+        effect = get_ident() in tracing and (x is not None or _is_set(original, self))
+        (traced[1] if effect else original.__set__)(self, x)
 
     return property(_switch(original.__get__, traced[0]), write)
+
+
+def _is_set(slot: Any, node: Any) -> bool:
+    try:
+        return slot.__get__(node) is not None
+    except AttributeError:  # it is being born
+        return False
 
 
 _LOCK, _UNDER_WAY = Lock(), [0]

@@ -21,7 +21,7 @@ from .primitive import Primitive, silent, tracing
 from .recording import recording
 from .structural import item
 from .tensor import Tensor
-from .tracers import DATA, DETACHED, GONE, KINDS, PLAIN, TracedValue, watched
+from .tracers import DATA, DETACHED, KINDS, PLAIN, TracedValue, end, watched
 from .value import Value
 
 OURS = ("microgad", "numpy", "builtins")  # what does not change under a program
@@ -36,6 +36,10 @@ class Trace:
         All nodes that were born in this run, operands before what uses them; constants among them as leaves.
     modes : dict
         The modules that were called, and whether they were training.
+    needs : list of (Tensor, bool)
+        The leaves that were asked whether they need a gradient, and the answer.
+    alone : bool
+        Whether the program is to be differentiated by plain numbers, too: then what transforms give are no constants.
     inline : callable or None
         What a function that is differentiated meanwhile becomes before it is called.
     strict : bool
@@ -44,9 +48,13 @@ class Trace:
         How many operations on numbers were replaced by some on arrays.
     """
 
-    def __init__(self, outer: Trace | None = None, inline: Callable[..., Any] | None = None) -> None:
+    def __init__(
+        self, outer: Trace | None = None, inline: Callable[..., Any] | None = None, alone: bool = False
+    ) -> None:
         self.nodes: list[Any] = []
         self.modes: dict[Any, bool] = outer.modes if outer else {}
+        self.needs: list[tuple[Any, Any]] = outer.needs if outer else []
+        self.alone: bool = alone or (outer is not None and outer.alone)
         self.inline = inline
         self.strict, self.inlined = False, 0
 
@@ -62,7 +70,7 @@ class Trace:
         node._value, node.prim = value, row
         one = operands[0] if len(operands) == 1 else tuple(operands)
         node.a, node.b = operands if len(operands) == 2 else (one, EMPTY)
-        node.grad = node.mark = node._name = None
+        node.mark = node._name = None
         self.nodes.append(node)
         if not number:
             Tensor.settle(node)
@@ -74,10 +82,10 @@ class Trace:
                 node.needs = False
         return node
 
-    def close(self) -> None:
-        """From here on what was traced has no numbers: see what is made of it."""
-        for node in self.nodes:
-            node._value = GONE
+    def close(self, given: Sequence[Any]) -> None:
+        """From here on what was traced has no numbers, and the tracers of the arguments have none."""
+        end(given)
+        end(self.nodes)
 
 
 _VALUES = (Value, TracedValue)
@@ -123,8 +131,8 @@ SPELLED_OUT = {**Arithmetic.by_row, "__add__": _add, "__mul__": _mul}
 
 
 @contextmanager
-def traced(inline: Callable[..., Any] | None = None) -> Iterator[Trace]:
-    """Trace what is computed in this thread meanwhile; for `inline` see `Trace`.
+def traced(inline: Callable[..., Any] | None = None, alone: bool = False) -> Iterator[Trace]:
+    """Trace what is computed in this thread meanwhile; for `inline` and `alone` see `Trace`.
 
     Examples
     --------
@@ -136,7 +144,7 @@ def traced(inline: Callable[..., Any] | None = None) -> Iterator[Trace]:
     """
     me = get_ident()
     outer = tracing.get(me)
-    found = Trace(outer, inline)
+    found = Trace(outer, inline, alone)
     with watched(), by_table(SPELLED_OUT), recording():
         tracing[me] = found
         try:
@@ -279,22 +287,56 @@ def _same(a: Any, b: Any) -> bool:
 @contextmanager
 def undrawn(run: Callable[[], Any], generators: Sequence[Any]) -> Iterator[None]:
     """An error if random numbers are drawn meanwhile, by `run`, which names the line where it does so."""
-    before = _states(generators)
-    yield
-    if not _same(before, _states(generators)):
+    before, lines = _states(generators), list[str]()
+    with _seeds_noted(lines):
+        yield
+    if lines:
+        raise untraceable(*_DRAWN, lines[0])
+    after = _states(generators)
+    if not _same(before, after):
         _restore(generators, before)
         line = _drawing_line(run, generators, before)
-        _restore(generators, before)
-        why = "all calls would get the same; draw them outside, and give them as an argument"
-        raise untraceable("random numbers are drawn", why, line)
+        _restore(generators, after if line is None else before)
+        if line is not None:  # else another thread drew them
+            raise untraceable(*_DRAWN, line)
+
+
+_DRAWN = "random numbers are drawn", "all calls would get the same; draw them outside, and give them as an argument"
+
+
+@contextmanager
+def _seeds_noted(lines: list[str]) -> Iterator[None]:
+    """Note the lines where generators are made that have no seed: these ask the system for one."""
+    me = get_ident()
+    places = [(module, name) for module, name in _SYSTEM if hasattr(module, name)]
+    originals = [getattr(module, name) for module, name in places]
+
+    def noting(original: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(*args: Any) -> Any:
+            if get_ident() == me:
+                lines.append(user_line())
+            return original(*args)
+
+        return asked
+
+    for (module, name), original in zip(places, originals, strict=True):
+        setattr(module, name, noting(original))
+    try:
+        yield
+    finally:
+        for (module, name), original in zip(places, originals, strict=True):
+            setattr(module, name, original)
+
+
+_SYSTEM = ((np.random.bit_generator, "randbits"), (random, "_urandom"))  # where NumPy and Python get seeds
 
 
 class _Found(BaseException):
     """Ends a run in which we only look for a line."""
 
 
-def _drawing_line(run: Callable[[], Any], generators: Sequence[Any], before: list[Any]) -> str:
-    """The line that draws random numbers, found by running it once more, line by line."""
+def _drawing_line(run: Callable[[], Any], generators: Sequence[Any], before: list[Any]) -> str | None:
+    """The line that draws random numbers, found by running it once more, line by line; None if it draws none."""
     last = [""]
 
     def watch(frame: Any, event: str, arg: Any) -> Any:
@@ -310,7 +352,7 @@ def _drawing_line(run: Callable[[], Any], generators: Sequence[Any], before: lis
     try:
         run()
     except _Found:
-        pass
+        return last[0]
     finally:
         sys.settrace(outer)
-    return last[0]
+    return None if _same(before, _states(generators)) else ""  # in code that is not the user's

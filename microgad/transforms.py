@@ -116,7 +116,8 @@ class Run:
         self.nodes = outer or inside or bool(given)  # whether nodes come out,
         self.trace = self.nodes and (inside or not self.silenced)  # with a graph below them
         # While a function is traced, nodes stand for what are plain numbers elsewhere.
-        self.wraps = outer or any(not getattr(x, "plain", False) for x in given)
+        alone = inside and tracing[get_ident()].alone
+        self.wraps = outer or alone or any(not getattr(x, "plain", False) for x in given)
 
     def _close(self) -> None:
         """From here on the variables are constants, or the nodes that were given."""

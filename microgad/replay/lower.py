@@ -21,7 +21,8 @@ from microgad.tape import Tape, Type
 
 from .memory import SMALL, Memory
 from .plan import SAME, VIEWS, ufunc
-from .rows import place_of, spelled, window
+from .rows import place_of, window
+from .support import owned
 
 MANY = 8  # numbers that are taken out of an array, from which on they are taken out all at once
 FLOATS = {  # how a row is written on floats; others are called
@@ -176,6 +177,8 @@ class Lowered(Memory):
     def _call(self, i: int, row: Primitive, given: Sequence[int]) -> None:
         """A row that is called, and makes an array of its own."""
         rule = partial(row.array, **row.params) if row.params else row.array
+        if not isinstance(rule, np.ufunc):  # which may give a view, or what it was given
+            rule = partial(owned, rule)
         name = self.bound(rule, f"{row.name}{i}" if row.params else row.name)
         self.name[i] = f"v{i}"
         self.line(f"v{i} = {name}({', '.join(map(self.use, given))})")
@@ -223,7 +226,8 @@ class Lowered(Memory):
             return f"float({self.use(given[0])}.dot({self.use(given[1])}))"
         if row.name in ("sum", "sum_to", "mean"):
             text = self._total(x)
-            return f"{text} / {math.prod(self.shape(x))}" if row.name == "mean" else text
+            n = math.prod(self.shape(x))
+            return text if row.name != "mean" else f"{text} / {n}" if n else "float('nan')"
         if row.name in ("item", "view") and x in self.flat:
             at = row.params["offset"] if row.name == "view" else place_of(row.params["at"], self.shape(x))
             if self._listed(x):
@@ -375,10 +379,10 @@ class Lowered(Memory):
         flat = all(s == t for s, t, n in zip(strides, steps, kind[0], strict=True) if n > 1)
         if x not in self.flat:
             self.name[i] = f"v{i}"
-            self.line(f"v{i} = {spelled(f'np.ravel({name})', offset, strides, kind[0], size)}")
+            self.line(f"v{i} = {self.seen_in(f'np.ravel({name})', offset, strides, kind[0], size)}")
             return
         name = name if len(self.shape(x)) == 1 else f"{name}.reshape(-1)"
-        self._see(i, x, spelled(name, offset, strides, kind[0], size), flat)
+        self._see(i, x, self.seen_in(name, offset, strides, kind[0], size), flat)
 
     def _do_reshape(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
         [x] = given
@@ -463,7 +467,7 @@ class Lowered(Memory):
         self.flat.add(i)
         self.name[i] = self.allocate(kind, "zeros")
         flat = self.name[i] if len(kind[0]) == 1 else f"{self.name[i]}.reshape(-1)"
-        part = spelled(flat, row.params["offset"], row.params["strides"], self.shape(given[0]), math.prod(kind[0]))
+        part = self.seen_in(flat, row.params["offset"], row.params["strides"], self.shape(given[0]), math.prod(kind[0]))
         self.line(f"{self.named(part)}[...] = {self.use(given[0])}")
 
 

@@ -12,7 +12,7 @@ from microgad.primitive import Primitive
 from microgad.tape import Tape, Type
 
 from .plan import Plan
-from .rows import nested, spelled, window
+from .rows import block, window
 from .support import Lender, finite, undefined
 
 SMALL = 4096  # numbers: constants of such arrays are written out, and inputs copied to where views of them stand
@@ -194,12 +194,13 @@ class Memory(Plan):
         size = math.prod(self.shape(j))
         flat = whole if len(self.shape(j)) == 1 else f"{whole}.reshape(-1)"
         steps = [math.prod(to[a + 1 :]) for a in range(len(to))]
-        if nested(strides, to) is None:
-            name = self.bound(window, "window")
-            return f"{name}({flat}, {offset}, {strides}, {to})", False
-        return spelled(flat, offset, strides, to, size), all(
-            s == t for s, t, n in zip(strides, steps, to, strict=True) if n > 1
-        )
+        ordered = all(s == t for s, t, n in zip(strides, steps, to, strict=True) if n > 1)
+        return self.seen_in(flat, offset, strides, to, size), ordered
+
+    def seen_in(self, flat: str, offset: int, strides: Sequence[int], to: tuple[int, ...], size: int) -> str:
+        """A view of a flat array."""
+        found = block(flat, offset, strides, to, size)
+        return found or f"{self.bound(window, 'window')}({flat}, {offset}, {strides}, {to})"
 
     def joined(self, j: int) -> str:
         """The buffer in which parts are joined, made with the first of them."""

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
+from threading import get_ident
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from microgad.errors import InputError, MicrogadError, ShapeError, shown
+from microgad.errors import InputError, MicrogadError, ShapeError, brief, shown
 from microgad.naming import counted, listed, literal
 from microgad.node import Node
 from microgad.operators import as_float
+from microgad.primitive import tracing
 from microgad.scopes import Scope
-from microgad.structural import item
+from microgad.structural import item, scatter
 from microgad.symbolic import numeral
 from microgad.tape import Input, Instruction, Tape
+from microgad.tensor import Tensor
 from microgad.trees import Structure, tree_flatten, tree_unflatten
+from microgad.value import Value
 
 from . import derive
 from .kernel import Kernel, is_strict
@@ -35,8 +40,10 @@ LINES = 100  # of a listing; a longer one says how many are missing
 class Form(NamedTuple):
     """How a program is called and how it answers: the structures, and what the leaves of the answer are."""
 
+    signature: inspect.Signature | None
     arguments: Structure
-    given: list[bool]  # of each leaf of the arguments whether it is data
+    given: list[Static | None]  # of each leaf of the arguments: None if it is data
+    called: list[str]  # the names of these leaves
     results: Structure
     answers: list[Any]  # of each leaf of the results which output it is, or a Static
 
@@ -44,7 +51,7 @@ class Form(NamedTuple):
 class Program:
     """A function as instructions in static single assignment form: each makes one value, which never changes.
 
-    ``print`` it to read it; call it as the function, with plain numbers and arrays; `microgad.viz.draw` draws it.
+    ``print`` it to read it; call it as the function; `microgad.viz.draw` draws it.
 
     Attributes
     ----------
@@ -132,14 +139,16 @@ class Program:
         for i, row, operands, _ in self.instructions:
             if self._the_same(i):
                 continue
-            text = row.text.format(*[_enclosed(names[x]) for x in operands])
+            texts = [_enclosed(names[x]) for x in operands]
+            text = row.text.format(*texts if row.text.count("{}") == len(texts) else [", ".join(texts)])
             if i in inside:
                 names[i] = text
             else:
                 lines.append(f"  {self._said(i, names)} = {text}")
         if len(lines) > LINES:
             lines[LINES:] = [f"  … and {len(lines) - LINES:,} more"]
-        lines += [f"  return {listed([names[i] for i in tape.outputs])}"]
+        made = [brief(x.value) if type(x) is Static else names[tape.outputs[x]] for x in self._form.answers]
+        lines += [f"  return {listed(made)}"]
         ahead = [f"  parameters {head[1]}"] * bool(head[1]) + [f"  constants {listed(arrays)}"] * bool(arrays)
         return "\n".join([f"{tape.name}({head[0]}): {counted(len(self), 'instruction')}", *ahead, *lines])
 
@@ -185,24 +194,32 @@ class Program:
     # ---- run
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the function returns, as plain numbers and arrays.
+        """What the function returns.
+
+        From plain numbers and arrays come plain numbers and arrays. Values and Tensors record a node for each
+        instruction, as in the function itself; so programs can be parts of other functions, and be differentiated.
 
         Raises
         ------
         InputError
-            If the arguments differ in structure from those of the example.
+            If the arguments differ in structure from those of the example, or in what is no number.
         ShapeError
             If an array has another shape.
         DomainError
             If a number is outside the domain of a row.
         """
         form = self._form
-        leaves, structure = flattened(args, kwargs)
-        if structure != form.arguments or [is_data(x) for x in leaves] != form.given:
+        leaves, structure = flattened(*_bound(form.signature, self.name, args, kwargs))
+        if structure != form.arguments:
             raise InputError(f"{self.name} was traced with arguments {form.arguments}, and is given {structure}")
         data: list[Any] = []
-        for x in leaves:
-            if is_data(x):
+        for x, static, called in zip(leaves, form.given, form.called, strict=True):
+            if static is not None and x != static:
+                got = x.value if type(x) is Static else x
+                raise InputError(f"{self.name} was traced with {called} = {brief(static.value)}, not {brief(got)}")
+            if static is None and type(x) is Static:
+                raise InputError(f"{self.name}: {called} is a number or an array, not {shown(x.value)}")
+            if static is None:
                 y = getattr(x, "_value", x)
                 data.append(y if isinstance(y, np.ndarray) and y.ndim else as_float(y))
         inputs = self._inputs
@@ -210,6 +227,11 @@ class Program:
             of = () if one.type is None else one.type[0]
             if np.shape(x) != of:
                 raise ShapeError(f"{self.name}: {one.name} has the shape {np.shape(x)}, and was traced with {of}")
+        if (tracing and get_ident() in tracing) or any(isinstance(x, Node) for x in leaves):
+            pairs = zip((x for x in leaves if type(x) is not Static), data, strict=True)
+            given = [x if isinstance(x, Node) else y for x, y in pairs]
+            values = self._raw.replay([*given, *(x.node for x in inputs[len(data) :])])
+            return self._answer([values[i] for i in self._raw.outputs])
         data += [x.node._value for x in inputs[len(data) :]]
         if self._sources is not None:
             data = [np.array([data[i] for i in s]) if isinstance(s, list) else data[s] for s in self._sources]
@@ -222,8 +244,12 @@ class Program:
                 raise
             values = self._raw.replay(data)
             outputs = tuple([values[i] for i in self._raw.outputs])
-        made = [x if type(x) is float else np.array(x) for x in outputs]
-        return tree_unflatten(form.results, [x.value if type(x) is Static else made[x] for x in form.answers])
+        return self._answer([x if type(x) is float else np.array(x) for x in outputs])
+
+    def _answer(self, outputs: Sequence[Any]) -> Any:
+        """The outputs in the structure of what the function returns."""
+        form = self._form
+        return tree_unflatten(form.results, [x.value if type(x) is Static else outputs[x] for x in form.answers])
 
     def gradient(self) -> Program:
         """The program of the derivatives of the result, which has to be one number.
@@ -268,7 +294,7 @@ class Program:
                 places |= {j: slopes.emit(row, (slopes.outputs[k],), None) for j, row in at}
                 places |= {} if isinstance(source, list) else {source: slopes.outputs[k]}
             slopes.outputs = [places[i] for i in range(len(self._inputs))]
-        tree = tree_unflatten(form.arguments, [next(count) if data else None for data in form.given])
+        tree = tree_unflatten(form.arguments, [next(count) if x is None else None for x in form.given])
         parts = [*tree[0], *tree[1].values(), *count]
         answers, structure = tree_flatten(parts[0] if len(parts) == 1 else tuple(parts))
         form = form._replace(results=structure, answers=answers)
@@ -312,6 +338,7 @@ class Program:
             tape, sources = regrouped(scalars(self._raw), alike=1.5)
         except IrregularError:
             return self
+        tape, sources = _single(tape, sources)
         tape.strict = is_strict(self._raw)
         return Program(optimised(tape, READABLE), self._made, self._form, self._inputs, sources)
 
@@ -372,8 +399,8 @@ class Program:
         >>> mg.trace(lambda x: (x * x, x + 1.0), 3.0).root().op
         'results'
         """
-        nodes = self.graph()
-        found: Node = nodes[0] if len(nodes) == 1 and isinstance(nodes[0], Node) else results(*nodes)
+        nodes = [x if isinstance(x, Node) else Value(x) if type(x) is float else Tensor(x) for x in self.graph()]
+        found: Node = nodes[0] if len(nodes) == 1 else results(*nodes) if nodes else Tensor(np.zeros(0), name=self.name)
         if found.prim is not None and not found._name and self.name.isidentifier():
             found._name = self.name
         return found
@@ -382,6 +409,29 @@ class Program:
         kinds = [self.tape.types[i] for i in self.tape.outputs]
         if len(kinds) != 1 or (kinds[0] is not None and kinds[0][0] != ()):
             raise ShapeError(f"{what} of {self.name}: it returns {self._form.results!s:.60}, and not one number")
+
+
+def _single(tape: Tape, sources: Sequence[int | list[int]]) -> tuple[Tape, list[int | list[int]]]:
+    """A regrouped program that is given a number where an array would hold a single one."""
+    single = {i for i, x in enumerate(sources) if isinstance(x, list) and len(x) == 1}
+    inputs = list(tape.inputs)
+    for i in single:
+        x = inputs[i]
+        inputs[i] = x._replace(type=None, example=float(x.example[0]), node=None if x.node is None else x.node[0])
+    found, now = Tape(tape.name, inputs), list(range(len(inputs)))
+    for i in single:
+        now[i] = found.emit(scatter.given(key=(0,), to=(1,)), (i,), tape.types[i])
+    for i in range(len(inputs), len(tape.rows)):
+        row, operands = tape.rows[i], tape.operands[i]
+        if row is None:
+            now.append(found.constant(tape.numbers[i]))
+        elif row.name == "item" and operands[0] in single:
+            now.append(operands[0])
+        else:
+            now.append(found.emit(row, [now[x] for x in operands], tape.types[i]))
+    found.names |= {now[i]: name for i, name in tape.names.items() if i >= len(inputs)}
+    found.outputs, found.strict = [now[i] for i in tape.outputs], tape.strict
+    return found, [x[0] if i in single and isinstance(x, list) else x for i, x in enumerate(sources)]
 
 
 def _slopes(tape: Tape) -> Tape:
@@ -449,8 +499,37 @@ def trace(f: Callable[..., Any], *example: Any, **kwargs: Any) -> Program:
     """
     if not callable(f):
         raise InputError(f"trace is that of a function, not of {shown(f)}")
+    name = getattr(f, "__name__", type(f).__name__)
+    try:
+        signature = inspect.signature(f)
+    except (TypeError, ValueError):  # of a function in C
+        signature = None
+    args, kwargs = _bound(signature, name, example, kwargs)
     with uncollected():
-        traced = Traced(f, example, kwargs, getattr(f, "__name__", type(f).__name__))
-    form = Form(traced.arguments, traced.given, traced.structure, traced.results)
-    tape = traced.tape
+        traced = Traced(f, args, kwargs, name, alone=True)
+    tape, leaves = traced.tape, flattened(args, kwargs)[0]
+    answers, outputs = list[Any](), list[int]()
+    for x in traced.results:
+        if type(x) is not Static:
+            outputs.append(tape.outputs[x])
+        elif is_data(x.value):  # what does not depend on the arguments is a constant of it
+            outputs.append(tape.constant(np.array(x.value, float) if np.ndim(x.value) else float(x.value)))
+        else:
+            answers.append(x)
+            continue
+        answers.append(len(outputs) - 1)
+    tape.outputs = outputs
+    given = [None if data else x for x, data in zip(leaves, traced.given, strict=True)]
+    form = Form(signature, traced.arguments, given, traced.called, traced.structure, answers)
     return Program(optimised(tape, {}), lambda: tape, form, tape.inputs)
+
+
+def _bound(signature: inspect.Signature | None, name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Arguments by position, as far as they have one."""
+    if signature is None:
+        return args, kwargs
+    try:
+        found = signature.bind(*args, **kwargs)
+    except TypeError as error:
+        raise InputError(f"{name}: {error}") from None
+    return found.args, found.kwargs

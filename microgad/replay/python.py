@@ -192,7 +192,9 @@ class Writer:
             self.name[i] = "math.nan" if x != x else f"({text})" if text.startswith("-") else text
             return
         self.name[i] = self.fresh("C")
-        if x.size and (x == x.flat[0]).all() and x.size > 1:
+        if not x.size:
+            text = f"np.zeros({x.shape})"
+        elif x.size > 1 and (x == x.flat[0]).all():
             text = f"np.full({x.shape}, {float(x.flat[0])!r})"
         else:
             rows = np.array2string(x, separator=", ", threshold=x.size + 1, max_line_width=WIDE, floatmode="unique")
@@ -279,8 +281,7 @@ class Writer:
         key = row.params["key"]
         self.lines.append(f"{self.name[i]} = np.zeros({row.params['to']})")
         if any(isinstance(k, np.ndarray) for k in key):
-            where = f"({self.key(key)},)"
-            self.lines.append(f"np.add.at({self.name[i]}, {where}, {names[0]})")
+            self.lines.append(f"np.add.at({self.name[i]}, np.s_[{self.key(key)}], {names[0]})")
         else:
             self.lines.append(f"{self.name[i]}[{self.key(key)}] = {names[0]}")
 

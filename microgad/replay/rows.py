@@ -20,7 +20,7 @@ def window(x: Any, offset: int, strides: Sequence[int], to: tuple[int, ...], siz
     Parameters
     ----------
     x : array
-        Contiguous, of any shape.
+        Of any shape.
     offset : int
         Where the first one stands.
     strides : sequence of int
@@ -37,7 +37,7 @@ def window(x: Any, offset: int, strides: Sequence[int], to: tuple[int, ...], siz
            [4., 5.]])
     """
     flat = np.reshape(x, -1)
-    return as_strided(flat[offset:], to, [s * flat.itemsize for s in strides])
+    return as_strided(flat[offset:], to, [s * flat.strides[0] for s in strides])  # it may be a view with gaps
 
 
 def _placed(g: Any, offset: int, strides: Sequence[int], of: tuple[int, ...]) -> Any:
@@ -87,29 +87,32 @@ def nested(strides: Sequence[int], to: Sequence[int]) -> tuple[list[int], list[i
     return (order, lengths) if all(strides[k] > 0 for k in order) else None
 
 
-def spelled(name: str, offset: int, strides: Sequence[int], to: tuple[int, ...], size: int) -> str:
+def block(name: str, offset: int, strides: Sequence[int], to: tuple[int, ...], size: int) -> str | None:
     """A view as NumPy's users write it: a slice of the flat array, in a shape, perhaps cut and transposed.
+
+    None if no block of the array has it as a cut.
 
     Examples
     --------
-    >>> spelled("p", 4, (3, 1), (2, 3), 99), spelled("p", 0, (3, 1), (2, 2), 99), spelled("p", 2, (3, 0), (2, 1), 6)
+    >>> block("p", 4, (3, 1), (2, 3), 99), block("p", 0, (3, 1), (2, 2), 99), block("p", 2, (3, 0), (2, 1), 6)
     ('p[4:10].reshape(2, 3)', 'p[0:6].reshape(2, 3)[:, :2]', 'p[2:6:3][:, None]')
     """
     found = nested(strides, to)
-    assert found is not None, (offset, strides, to, size)
+    if found is None:
+        return None
     order, full = found
     if not order:
         return f"{name}[{offset}:{offset + 1}]" + (f".reshape({to})" if len(to) != 1 else "")
     step, n = strides[order[-1]], math.prod(full)
     # The block begins earlier where it would reach beyond the end.
     back = max(0, -(-(offset + (n - 1) * step + 1 - size) // step)) if len(order) > 1 else 0
-    start = offset - back * step
+    start, first = offset - back * step, [int(k) for k in np.unravel_index(min(back, n - 1), full)]
+    if back >= n or start < 0 or any(a + to[k] > m for a, k, m in zip(first, order, full, strict=True)):
+        return None
     text = f"{name}[{start}:{start + (n - 1) * step + 1}{f':{step}' if step != 1 else ''}]"
     if len(order) > 1:
         text += f".reshape({', '.join(map(str, full))})"
-        cuts = [":" if to[k] == m else f":{to[k]}" for k, m in zip(order, full, strict=True)]
-        if back:
-            cuts[-1] = f"{back}:{back + to[order[-1]]}"
+        cuts = [":" if to[k] == m else f"{a or ''}:{a + to[k]}" for a, k, m in zip(first, order, full, strict=True)]
         if set(cuts) != {":"}:
             text += f"[{', '.join(cuts)}]"
         if order != sorted(order):
@@ -119,6 +122,23 @@ def spelled(name: str, offset: int, strides: Sequence[int], to: tuple[int, ...],
     if len(order) < len(to):
         text += f"[{', '.join(':' if m > 1 else 'None' for m in to)}]"
     return text
+
+
+def spelled(name: str, offset: int, strides: Sequence[int], to: tuple[int, ...], size: int) -> str:
+    """A view as it is read: a `block`, or where there is none the places of all its numbers, which give a copy.
+
+    Examples
+    --------
+    >>> spelled("p", 0, (9, 3, 1), (2, 2, 3), 15)
+    'p[0 + 9 * np.arange(2)[:, None, None] + 3 * np.arange(2)[:, None] + np.arange(3)]'
+    """
+    found = block(name, offset, strides, to, size)
+    if found is not None:
+        return found
+    axes = enumerate(zip(strides, to, strict=True))
+    parts = [f"{s} * np.arange({n})[:{', None' * (len(to) - 1 - k)}]" for k, (s, n) in axes if n > 1]
+    where = " + ".join([str(offset), *(x.removeprefix("1 * ").removesuffix("[:]") for x in parts)])
+    return f"{name}[{where}]" + (f".reshape{to}" if len(parts) < len(to) else "")
 
 
 def _spelled(offset: int, strides: Any, to: Any, size: int) -> dict[str, Any]:

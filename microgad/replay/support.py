@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 
 class UndefinedError(ArithmeticError):
     """A number outside of the domain of a row, where Values raise an error and arrays have nan or inf."""
@@ -41,6 +43,19 @@ def _unknown(x: Any) -> int:
 
 
 references = sys.getrefcount if getattr(sys, "_is_gil_enabled", lambda: hasattr(sys, "getrefcount"))() else _unknown
+
+
+def owned(rule: Callable[..., Any], *given: Any) -> Any:
+    """What a rule makes of arrays, as an array that nobody else has.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> owned(np.transpose, np.ones((2, 3))).base is None
+    True
+    """
+    out = rule(*given)
+    return np.array(out) if any(out is x for x in given) or getattr(out, "base", None) is not None else out
 
 
 def undefined() -> None:

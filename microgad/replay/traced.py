@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import gc
 import inspect
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from threading import RLock
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from microgad.errors import InputError, shown
 from microgad.node import Node
 from microgad.tape import Input, Tape
 from microgad.tensor import Tensor
-from microgad.tracers import PLAIN, tracer
+from microgad.tracers import KINDS, PLAIN, tracer
 from microgad.tracing import Reads, traced, undrawn
 from microgad.trees import Structure, tree_flatten, tree_unflatten
 from microgad.value import Value
 
 NUMBERS = (float, int, np.floating, np.integer)
+PLAINLY = (Node, str, bytes, int, float, complex, np.ndarray, np.generic, type(None))  # which hide nothing
+ONE_BY_ONE = RLock()  # to trace: meanwhile the leaves, which threads may share, are marked
+DEEP = 1000  # things that are looked through for what they hide
 ALWAYS = {float, int, Value, Tensor}  # the types of leaves that are data, whatever they are
 
 
@@ -33,6 +39,26 @@ def is_data(x: Any) -> bool:
     if isinstance(x, np.ndarray):
         return x.dtype.kind in "biuf"
     return isinstance(x, (Node, *NUMBERS)) and not isinstance(x, (bool, np.timedelta64))
+
+
+def hides(x: Any) -> bool:
+    """Whether a thing that is no container of ours holds numbers that are traced.
+
+    Examples
+    --------
+    >>> hides({1.0}), hides({tracer(1.0)}), hides(lambda: 1.0)
+    (False, True, False)
+    """
+    waiting, seen = [x], set[int]()
+    while waiting and len(seen) < DEEP:
+        for y in gc.get_referents(waiting.pop()):
+            if type(y) in KINDS.values():
+                return True
+            known = id(y) in seen or isinstance(y, (ModuleType, type, Node, *PLAINLY))
+            if not known and not (type(y) is dict and "__builtins__" in y):  # the variables of a module
+                seen.add(id(y))
+                waiting.append(y)
+    return False
 
 
 class Static:
@@ -84,6 +110,8 @@ class Traced:
         Of the positional and the keyword arguments.
     given : list of bool
         For each leaf of these whether it is data, and so an input of the tape.
+    called : list of str
+        The names of all leaves.
     structure : Structure
         Of what the function returns.
     results : list
@@ -92,21 +120,24 @@ class Traced:
         For each output whether it is a plain number or array where nothing is traced.
     modes : list of (module, bool)
         The modules that were called, and whether they were training.
+    needs : list of (Tensor, bool)
+        The leaves that were asked whether they need a gradient, and the answer.
     reads : Reads
         What the function reads besides.
     """
 
     def __init__(
         self, f: Callable[..., Any], args: Any, kwargs: Any, name: str, static: Collection[Any] = (), reads: Any = None,
-        inline: Any = None,
+        inline: Any = None, alone: bool = False,
     ) -> None:  # fmt: skip
         self.reads = Reads(reads or f)
         leaves, self.arguments = flattened(args, kwargs, static)
         self.given = [is_data(x) for x in leaves]
-        names = _names(reads or f, self.arguments, self.given)
+        self.called = _names(reads or f, self.arguments, len(leaves))
+        names = [called for called, data in zip(self.called, self.given, strict=True) if data]
 
         def run() -> tuple[Any, list[Any], Any]:
-            with traced(inline) as trace:
+            with np.errstate(all="ignore"), traced(inline, alone) as trace:
                 full = [tracer(x) if data else x.value for x, data in zip(leaves, self.given, strict=True)]
                 given = [x for x, data in zip(full, self.given, strict=True) if data]
                 for node, called in zip(given, names, strict=True):
@@ -114,17 +145,26 @@ class Traced:
                 positional, named = tree_unflatten(self.arguments, full)
                 return f(*positional, **named), given, trace
 
+        with ONE_BY_ONE:
+            self._trace(run, name)
+
+    def _trace(self, run: Callable[[], tuple[Any, list[Any], Any]], name: str) -> None:
         with undrawn(run, self.reads.generators):
             out, given, trace = run()
         found, self.structure = tree_flatten(out)
+        for x in found:
+            if not isinstance(x, PLAINLY) and hides(x):
+                raise InputError(
+                    f"{name} returns {shown(x)}, in which numbers are traced: a list, tuple or dict can hold them"
+                )
         nodes = [x for x in found if isinstance(x, Node)]
         self.tape: Tape = Tape.of_graph(name, [(x, as_input(x)) for x in given], trace.nodes, nodes)
         self.tape.strict, self.tape.inlined = trace.strict, trace.inlined
         self.plain = [type(x) in PLAIN for x in nodes]
         outputs = iter(range(len(nodes)))
         self.results: list[Any] = [next(outputs) if isinstance(x, Node) else Static(x) for x in found]
-        self.modes = list(trace.modes.items())
-        trace.close()
+        self.modes, self.needs = list(trace.modes.items()), trace.needs
+        trace.close(given)
 
 
 def as_input(node: Any) -> Input:
@@ -140,8 +180,8 @@ def as_input(node: Any) -> Input:
     return Input(str(node._name or ""), kind, type(node) in PLAIN, None, data)
 
 
-def _names(f: Any, structure: Structure, given: Sequence[bool]) -> list[str]:
-    """What the arguments that are data are called."""
+def _names(f: Any, structure: Structure, count: int) -> list[str]:
+    """What the leaves of the arguments are called."""
     f = getattr(f, "forward", f)  # of a module
     try:
         found = inspect.signature(f).parameters.values()
@@ -149,7 +189,7 @@ def _names(f: Any, structure: Structure, given: Sequence[bool]) -> list[str]:
     except (TypeError, ValueError):
         names = []
     called = []
-    for k in (k for k, data in enumerate(given) if data):
+    for k in range(count):
         which, _, rest = structure.place(k)[1:].partition("][")  # of [0][1]['w'], in the pair (args, kwargs)
         first, _, more = rest.partition("]")
         if which == "0":

@@ -129,7 +129,7 @@ class Mapped:
         found, outer = tree_flatten(out)
         nodes = [x for x in found if isinstance(x, Node)]
         tape: Tape = Tape.of_graph(self._name, [(x, as_input(x)) for x in given], trace.nodes, nodes)
-        trace.close()
+        trace.close(given)
         kernel = Kernel(tape)
         if (around := tracing.get(get_ident())) is not None:
             around.inlined += trace.inlined + kernel.numbers
