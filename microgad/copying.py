@@ -27,7 +27,7 @@ def deep_copy(root: Node, memo: dict[int, Any]) -> Any:
             if kind not in slots:
                 slots[kind] = [slot for base in kind.__mro__ for slot in getattr(base, "__slots__", ())]
             for slot in slots[kind]:
-                x = getattr(node, slot)
+                x = None if slot == "frame" else getattr(node, slot)  # of a jitted call: it knows these leaves
                 if type(x) is tuple:
                     x = tuple(memo.get(id(y), y) for y in x)
                 elif isinstance(x, np.ndarray):

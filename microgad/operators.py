@@ -41,7 +41,9 @@ def as_float(x: Any) -> float:
     ):
         try:
             return float(x)
-        except (TypeError, ValueError, OverflowError):
+        except OverflowError:
+            raise InputError(f"a number that is too large for a float: {shown(x)}") from None
+        except (TypeError, ValueError):
             pass
     raise InputError(f"a Value holds one real number, not {shown(x)}")
 
@@ -147,6 +149,11 @@ class Arithmetic(Node, rank=-1):
     __hash__ = object.__hash__  # identity, though == compares numbers
     _prev, _op = Node.inputs, Node.op  # micrograd's spellings
     __deepcopy__, __setstate__ = deep_copy, restore
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if self.prim is not None and self.prim.call:  # a jitted function cannot be pickled, but what it computes
+            return self.prim.call.spelled_out(self).__reduce_ex__(protocol)
+        return super().__reduce_ex__(protocol)
 
     _add, _radd = _binary(rows.add)
     _mul, __rmul__ = _binary(rows.mul)

@@ -503,15 +503,18 @@ cross_entropy: Primitive = row(
 OPEN = replace(identity, name="variable", vjp=(lambda g, y, x: g,), flow=("G",))
 
 
+def single(x: Any) -> Any:
+    """An array without axes as a number; while a function is traced, one of a plain array is that already."""
+    return x if type(getattr(x, "_value", x)) is float else item.given(at=())(x)
+
+
 def fitted(contribution: Any, x: Any) -> Any:
     """What flows back to `x`, in the shape and dtype of `x`: here, and only here, broadcasting is undone."""
     data = x._value
     if type(data) is float:
         if not hasattr(contribution, "_value"):
             return float(np.add.reduce(contribution, axis=None)) if shape(contribution) else float(contribution)
-        if type(contribution._value) is float:
-            return contribution
-        return item.given(at=())(sum_to.given(to=())(contribution))
+        return contribution if type(contribution._value) is float else single(sum_to.given(to=())(contribution))
     if type(contribution) is float:
         return np.full(data.shape, contribution, data.dtype)
     if shape(contribution) != data.shape:

@@ -7,6 +7,7 @@ import operator
 import sys
 from collections.abc import Callable, Iterator
 from numbers import Rational
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,8 @@ def leaf(data: np.ndarray[Any, Any]) -> Tensor:
     out = _new(Tensor)
     out._value, out.needs, out.a, out.b = data, False, EMPTY, EMPTY
     out.grad = out.mark = out.prim = out._name = None
+    if tracing and (trace := tracing.get(get_ident())):
+        trace.constant(out)
     return out
 
 

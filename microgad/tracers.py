@@ -33,6 +33,7 @@ from .value import Value
 # The same number as a node that no gradient passes: where nothing is traced, a plain number or array, and a leaf.
 DATA = replace(identity, name="data", partials=(0.0,), label="data", text="data({})")
 DETACHED = replace(identity, name="detach", partials=(0.0,), label="detach", text="detach({})")
+AS_NODE = replace(identity)  # of what stands for a plain number: a Value or Tensor
 
 
 def _largest_at(x: Any, axis: int | None) -> Any:
@@ -85,6 +86,18 @@ class _Tracer:
     __rand__, __ror__ = __and__, __or__
 
 
+class _UnknownError(TraceError, AttributeError):
+    """What NumPy's arrays and numbers have, and tracers have not."""
+
+
+def _missing(x: Any, name: str, like: type) -> AttributeError:
+    if name.startswith("_") or not hasattr(like, name):
+        return AttributeError(f"{type(x).__name__!r} object has no attribute {name!r}")
+    of = "a traced array" if like is np.ndarray else "a traced number"
+    why = "only NumPy has it; compute with functions of microgad, or outside"
+    return _UnknownError(*untraceable(f"{name} of {of}", why).args)
+
+
 class TracedValue(_Tracer, Value, rank=0):
     """A Value while a function is traced."""
 
@@ -103,6 +116,12 @@ class TracedNumber(TracedValue, rank=0):
     __slots__ = ()
     needs, plain = False, True
 
+    def __getattr__(self, name: str) -> Any:
+        raise _missing(self, name, np.float64)
+
+    def __getitem__(self, key: Any) -> Any:
+        raise untraceable("an index of a single number", "there is one; mg.stack([x]) is an array of it")
+
 
 class TracedArray(TracedTensor, rank=1):
     """What is a plain array where nothing is traced."""
@@ -111,9 +130,7 @@ class TracedArray(TracedTensor, rank=1):
     plain = True
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or not hasattr(np.ndarray, name):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        raise untraceable(f"{name} of a traced array", "compute with functions of microgad, or outside")
+        raise _missing(self, name, np.ndarray)
 
     def copy(self) -> Any:
         """The array, which nobody can change."""
@@ -146,7 +163,9 @@ def tracer(x: Any, example: Any = None) -> Any:
     """
     given = isinstance(x, Node)
     data = example if example is not None else x._value if given else x
-    if not isinstance(data, np.ndarray) or (not data.ndim and not isinstance(x, Tensor)):
+    if isinstance(x, Tensor) and type(data) is not float:
+        data = np.asarray(data)  # of a computed one without axes it is a number of NumPy's
+    elif not isinstance(data, np.ndarray) or not data.ndim:
         data = as_float(data)
     out: Any = object.__new__(KINDS[type(data) is float, not given or isinstance(x, PLAIN)])
     out._value, out.a, out.b = data, EMPTY, EMPTY

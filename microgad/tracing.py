@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import get_ident
-from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,10 +19,8 @@ from .primitive import Primitive, silent, tracing
 from .recording import recording
 from .structural import item
 from .tensor import Tensor
-from .tracers import DATA, DETACHED, KINDS, PLAIN, TracedValue, end, watched
+from .tracers import AS_NODE, DATA, DETACHED, KINDS, PLAIN, TracedArray, TracedValue, end, watched
 from .value import Value
-
-OURS = ("microgad", "numpy", "builtins")  # what does not change under a program
 
 
 class Trace:
@@ -60,7 +56,7 @@ class Trace:
 
     def born(self, row: Primitive, operands: Sequence[Any], value: Any) -> Any:
         """A new node of `row`, as a tracer."""
-        plain = row is not DETACHED
+        plain = row is not DETACHED and row is not AS_NODE
         for x in operands:
             if type(x) is not float and type(x) not in PLAIN:
                 plain = row is DATA
@@ -81,6 +77,11 @@ class Trace:
             if not number:
                 node.needs = False
         return node
+
+    def constant(self, leaf: Any) -> None:
+        """Take a new Tensor that needs no gradient for an array of the function's."""
+        leaf.__class__ = TracedArray
+        self.nodes.append(leaf)
 
     def close(self, given: Sequence[Any]) -> None:
         """From here on what was traced has no numbers, and the tracers of the arguments have none."""
@@ -172,6 +173,19 @@ def note_mode(module: Any) -> None:
         trace.modes[module] = module.training
 
 
+def undefined_is_an_error() -> None:
+    """Let the function that is being traced run itself where a number is undefined, as it does where Values are one.
+
+    Examples
+    --------
+    >>> with traced() as trace:
+    ...     undefined_is_an_error()
+    >>> trace.strict
+    True
+    """
+    tracing[get_ident()].strict = True
+
+
 def refuse(what: str, why: str) -> None:
     """Raise while a function is traced, for it does what a program cannot do again.
 
@@ -181,74 +195,6 @@ def refuse(what: str, why: str) -> None:
     """
     if tracing and get_ident() in tracing:
         raise untraceable(what, why)
-
-
-# ---- what a function reads besides its arguments
-
-
-class Reads:
-    """What a function reads by name from around it: variables of its module and of functions around it.
-
-    A number or an array among them is frozen when the function is traced; whoever keeps the program asks `changed`
-    whether one of the names means something else by now.
-    """
-
-    def __init__(self, f: Any) -> None:
-        self.places: list[tuple[Any, str, Any]] = []  # a namespace or a cell, a name, and what was found there
-        self.generators: list[Any] = []
-        waiting, seen = [f], set[int]()
-        while waiting:
-            function = _plain_function(waiting.pop())
-            if function is None or id(function) in seen or (function.__module__ or "").partition(".")[0] in OURS:
-                continue
-            seen.add(id(function))
-            for place, name, x in _names(function):
-                if isinstance(x, (ModuleType, type)):
-                    continue
-                self.places.append((place, name, x))
-                if isinstance(x, (np.random.Generator, np.random.RandomState, random.Random)):
-                    self.generators.append(x)
-                waiting.append(x)
-
-    def changed(self) -> str | None:
-        """The name of what was bound anew; None where all is as it was."""
-        for place, name, x in self.places:
-            try:
-                now = place[name] if type(place) is dict else place.cell_contents
-            except (KeyError, ValueError):
-                return name
-            if now is not x:
-                return name
-        return None
-
-
-def _plain_function(f: Any) -> FunctionType | None:
-    """The function in Python behind something that is called."""
-    while True:
-        if isinstance(f, functools.partial):
-            f = f.func
-        elif isinstance(f, MethodType):
-            f = f.__func__
-        elif hasattr(f, "__wrapped__"):
-            f = f.__wrapped__
-        elif not isinstance(f, (FunctionType, type)) and isinstance(getattr(type(f), "forward", None), FunctionType):
-            f = type(f).forward  # of a module
-        else:
-            return f if isinstance(f, FunctionType) else None
-
-
-def _names(function: FunctionType) -> Iterator[tuple[Any, str, Any]]:
-    codes: list[CodeType] = [function.__code__]
-    for code in codes:
-        codes += [x for x in code.co_consts if isinstance(x, CodeType)]
-        for name in code.co_names:
-            if name in function.__globals__:
-                yield function.__globals__, name, function.__globals__[name]
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield cell, name, cell.cell_contents
-        except ValueError:  # it is not bound yet
-            continue
 
 
 # ---- random numbers

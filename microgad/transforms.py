@@ -24,10 +24,10 @@ from .order import EMPTY, dependents, order_of_all
 from .primitive import tracing
 from .primitives import identity
 from .recording import recording, silenced
-from .structural import OPEN, cast, dtype, item, reshape, shape
+from .structural import OPEN, cast, dtype, reshape, shape, single
 from .structural import index as index_of
 from .tensor import Tensor
-from .tracers import number_of
+from .tracers import AS_NODE, number_of
 from .trees import ONE, Structure, same_structure, tree_flatten, tree_leaves, tree_map, tree_unflatten, trees_of
 from .value import Value
 
@@ -231,7 +231,7 @@ def _full(x: Any, like: Any) -> Any:
             return float(x)
         return np.array(x, data.dtype) if np.shape(x) == data.shape else np.full(data.shape, x, data.dtype)
     if type(data) is float:
-        return x if type(x._value) is float else item.given(at=())(x)
+        return single(x)
     x = stack([x]).reshape(data.shape) if type(x._value) is float else x
     return x if dtype(x) == data.dtype else cast.given(to=data.dtype)(x)
 
@@ -239,7 +239,9 @@ def _full(x: Any, like: Any) -> Any:
 def _own(x: Any, node: bool) -> Any:
     """A number, array or node for the caller: no leaf of another, whose data could be set."""
     if isinstance(x, Node):
-        return number_of(x) if not node else identity(x) if x.prim is None else x
+        if node:
+            return AS_NODE(x) if getattr(x, "plain", False) else identity(x) if x.prim is None else x
+        return number_of(x)
     return x if not node else Value(x) if type(x) is float else Tensor(x)
 
 
@@ -408,7 +410,7 @@ def _like(
                     f"{name}{structure.place(k)}: {shown(x)}, of shape {shape(given)}, for a number or array of shape "
                     f"{shape(like)}"
                 )
-            nodes = nodes or isinstance(given, Node)
+            nodes = nodes or (isinstance(given, Node) and not getattr(given, "plain", False))
             found.append(_full(getattr(given, "_value", given) if silenced() and not _inside() else given, like))
     return found, nodes
 

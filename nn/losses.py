@@ -21,6 +21,7 @@ from microgad.primitives import abs as size
 from microgad.primitives import clip, equal, exp, relu, sigmoid, softplus, where
 from microgad.structural import dtype, shape
 from microgad.tensor import Tensor, leaf
+from microgad.tracing import undefined_is_an_error
 
 from .choices import real
 from .module import Module
@@ -477,14 +478,15 @@ def cross_entropy(
     """
     z, of = _classes("cross_entropy", input, reduction)
     labels = _labels("cross_entropy", target, of)
-    target = _probabilities(target, z) if labels is None else _one_hot(target, labels, of, dtype(z))
+    hot = target = _probabilities(target, z) if labels is None else _one_hot(target, labels, of, dtype(z))
     if type(label_smoothing) is not float or label_smoothing != 0.0:
         share = real(label_smoothing, "label_smoothing of cross_entropy", 0.0, 1.0)
         target = target * (1.0 - share) + share / of[-1]
     if weight is not None:
         target, reduction = _weighted("cross_entropy", target, weight, z, labels, reduction)
     each_one = labels is not None and weight is None  # targets add up to 1
-    return rows.cross_entropy.given(reduction=reduction, hard=each_one)(z, _beside(target, z))
+    loss = rows.cross_entropy.given(reduction=reduction, hard=each_one)(z, _beside(target, z))
+    return loss if labels is None else _of_labels(loss, hot)
 
 
 def nll_loss(input: Any, target: Any, reduction: str = "mean", *, weight: Any = None) -> Any:
@@ -528,10 +530,10 @@ def nll_loss(input: Any, target: Any, reduction: str = "mean", *, weight: Any = 
             f"nll_loss of {spell(logp)}, of shape {of}, with targets of shape {shape(found)}: give an integer for each "
             f"example, in shape {of[:-1]}; cross_entropy takes probabilities, too"
         )
-    chosen = _one_hot(target, labels, of, dtype(logp))
+    hot = chosen = _one_hot(target, labels, of, dtype(logp))
     if weight is not None:
         chosen, reduction = _weighted("nll_loss", chosen, weight, logp, labels, reduction)
-    return rows.nll.given(reduction=reduction)(logp, _beside(chosen, logp))
+    return _of_labels(rows.nll.given(reduction=reduction)(logp, _beside(chosen, logp)), hot)
 
 
 def _classes(what: str, input: Any, reduction: str) -> tuple[Any, tuple[int, ...]]:
@@ -555,7 +557,8 @@ def _labels(what: str, target: Any, of: tuple[int, ...]) -> Any:
         return None
     if given.shape != of[:-1] or given.dtype.kind not in "iufb":
         return None
-    if given.dtype.kind in "fb" and given.size:
+    whole = getattr(target, "plain", False) and not given.shape and float(given).is_integer()  # a traced int
+    if given.dtype.kind in "fb" and given.size and not whole:
         raise InputError(
             f"targets of {what} of dtype {given.dtype}, one for each example: labels are integers, as "
             f"np.asarray({'targets.data' if isinstance(target, Node) else 'targets'}, int) makes them"
@@ -570,11 +573,21 @@ def _labels(what: str, target: Any, of: tuple[int, ...]) -> Any:
 def _one_hot(target: Any, labels: Any, of: tuple[int, ...], dtype: Any) -> Any:
     """1 at the right class of each example; of a target that is traced as rows: it has other labels in each call."""
     if isinstance(target, Node):
-        found = equal(rows.reshape.given(to=(*of[:-1], 1))(target), np.arange(of[-1], dtype=float))
+        places = np.arange(of[-1], dtype=float)
+        found = equal(rows.reshape.given(to=(*of[:-1], 1))(target) if len(of) > 1 else target, places)
         return found if shape(found) == of and found.dtype == dtype else rows.cast.given(to=np.dtype(dtype))(found)
     flat = np.zeros((labels.size, of[-1]), dtype)
     flat[np.arange(labels.size), labels.reshape(-1)] = 1.0
     return flat.reshape(of)
+
+
+def _of_labels(loss: Any, hot: Any) -> Any:
+    """A loss that is undefined where one of the labels is none, which may be so in a later call of what is traced."""
+    if not isinstance(hot, Node):
+        return loss
+    undefined_is_an_error()
+    right = equal(rows.total.given(axis=None, keepdims=False)(hot), float(math.prod(shape(hot)[:-1])))
+    return loss / right
 
 
 def _probabilities(target: Any, z: Any) -> Any:

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from microgad import structural as rows
+from microgad.errors import InputError
 from microgad.node import Node
 from microgad.primitive import Primitive
-from microgad.primitives import add, equal, mul, neg, where
+from microgad.primitives import add, equal, mul, neg, sub, where
 from microgad.structural import shape
 from microgad.tape import Tape
 
@@ -51,11 +52,22 @@ class Batch:
             operands = [values[x] for x in tape.operands[i]]
             here = [flags[x] for x in tape.operands[i]]
             flags.append(any(here))
-            values.append(self.apply(row, operands, here) if any(here) else row(*operands))
+            if any(here):
+                values.append(self.apply(row, operands, here))
+            elif row.name == "item" and not row.params["at"]:
+                values.append(rows.single(operands[0]))
+            else:
+                values.append(row(*operands))
         return [(values[i], flags[i]) for i in tape.outputs]
 
     def apply(self, row: Primitive, operands: list[Any], many: list[bool]) -> Any:
-        """One row on operands of which some are of many examples."""
+        """One row on operands of which some are of many examples.
+
+        Raises
+        ------
+        InputError
+            If there is no rule for it.
+        """
         if row.partials:
             return row(*[x if flag else _beside(x) for x, flag in zip(operands, many, strict=True)])
         rule = getattr(self, f"_{row.name}", None)
@@ -65,7 +77,7 @@ class Batch:
             [x] = operands
             axis = row.params["axis"]
             return row.given(**{**row.params, "axis": tuple(range(len(shape(x)) - 1)) if axis is None else axis})(x)
-        raise NotImplementedError(f"no rule for batches of {row.name}")
+        raise InputError(f"vmap has no rule for batches of {row.name}, of which it only knows what it computes")
 
     def spread(self, x: Any, many: bool) -> Any:
         """A value for every example."""
@@ -175,9 +187,10 @@ class Batch:
     def _nll(self, row: Primitive, operands: list[Any], many: list[bool]) -> Any:
         logp, target = operands
         reduction, n = row.params["reduction"], len(shape(logp)) - many[0]
-        product = self.apply(mul, [target, logp], many[::-1])
-        chosen = self.apply(equal, [target, 0.0], [many[1], False]) if many[1] else equal(target, 0.0)
-        product = self.apply(where, [chosen, 0.0, product], [many[1], False, True])
+        # Where the target is 0, what is not finite counts nothing.
+        gone = self.apply(mul, [equal(target, 0.0), sub(1.0, equal(sub(logp, logp), 0.0))], many[::-1])
+        logp = self.apply(where, [gone, 0.0, logp], [True, False, many[0]])
+        product = self.apply(mul, [target, logp], [many[1], True])
         axis = (n - 1,) if reduction == "none" else tuple(range(n))
         total = rows.total.given(axis=axis, keepdims=False)(product)
         examples = max(math.prod(shape(logp)[: n - 1]), 1) if reduction == "mean" else 1

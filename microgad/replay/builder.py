@@ -142,4 +142,6 @@ class Builder:
                 data = row(*numbers) if row.partials else row.array(*numbers, **row.params)
         except MicrogadError:  # it is an error when it is computed, not before
             return None
+        if kind is not None and row.domain and row.partials and not np.isfinite(data).all():
+            return None  # an error, if it stands for numbers
         return self.tape.constant(float(data) if kind is None else np.array(data, kind[1]).reshape(kind[0]))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from microgad.errors import InputError, shown
+from microgad.errors import DomainError, InputError, shown
 from microgad.naming import Text, counted, listed
 from microgad.operators import as_float
 from microgad.primitive import ranks, silent, tracing, watchers
@@ -25,9 +25,11 @@ from microgad.value import Value
 
 from .inline import inlined
 from .kernel import Kernel
-from .traced import Static, Traced, flattened, is_data, uncollected
+from .traced import ONE_BY_ONE, Static, Traced, flattened, is_data, uncollected
 
 MANY = 64  # programs that a function keeps, of the structures and shapes that came last
+NOBODY = Value(0.0)  # in the place of an argument that gets no gradient, for nothing is computed of it
+MODES = 3  # others for the same arguments, such as that of a network in training
 
 
 class Entry:
@@ -68,7 +70,7 @@ class Entry:
     def _answer(self, x: Any, n: int) -> tuple[str, Any]:
         """How a leaf of the result is found at a call."""
         if type(x) is Static:
-            return "static", x.value
+            return "array" if isinstance(x.value, np.ndarray) else "static", x.value
         tape, of = self.kernel.tape, self.kernel.of
         i = tape.outputs[x]
         if i < len(tape.inputs):  # what goes in comes out
@@ -94,13 +96,19 @@ class Entry:
         for module, training in self.traced.modes:
             if module.training is not training:
                 return f"{type(module).__name__}.{'train' if module.training else 'eval'}() was called"
-        name = self.traced.reads.changed()
-        return None if name is None else f"{name} was set anew"
+        for x, needs in self.traced.needs:
+            if x.needs is not needs:
+                return f"requires_grad of {x.name or 'a leaf'} was set"
+        return self.traced.reads.changed()
 
     def __call__(self, leaves: Sequence[Any]) -> Any:
         """The result, from the leaves of the arguments that are data."""
         kernel = self.kernel
-        data = [x._value if type(x) in ranks else x if type(x) is np.ndarray else as_float(x) for x in leaves]
+        data: list[Any] = [
+            x._value if type(x) in ranks else x if type(x) is np.ndarray
+            else np.asarray(x) if isinstance(x, np.ndarray) and x.ndim else as_float(x)
+            for x in leaves
+        ]  # fmt: skip
         flags = None  # which of the nodes need a gradient
         if kernel.of and not (silent and silenced()):
             flags = [x.needs for x in self.tensors]
@@ -110,19 +118,22 @@ class Entry:
         if variant is None:
             both = enumerate((*leaves, *self.nodes))
             wanted = [i for i, x in both if flags is not None and type(x) in ranks and x.needs]
-            started = perf_counter()
-            variant = self.variants[key] = kernel.variant(wanted)
-            self.seconds += perf_counter() - started
+            with ONE_BY_ONE:
+                started = perf_counter()
+                variant = self.variants[key] = kernel.variant(wanted)
+                self.seconds += perf_counter() - started
+        operands = self.nodes
+        if flags is not None and leaves:  # what the caller may change before the backward pass is copied
+            own = [_operand(x, d) for x, d in zip(leaves, data, strict=True)]
+            data = [x if type(x) is float else x._value for x in own]
+            operands = (*own, *operands)
         frame = variant.frame()
         outputs = frame.forward(*self.given(data))
         nodes: list[Any] = []
         if flags is not None:
-            operands = self.nodes
-            if leaves:
-                operands = (*[_operand(x, d) for x, d in zip(leaves, data, strict=True)], *operands)
             if self.leaves_only and all([type(x) is float or x.prim is None for x in operands[: len(leaves)]]):
                 frame.owners = self._owners(operands)
-            nodes = kernel.nodes(operands, outputs, frame, variant.needs)
+            nodes = kernel.nodes(operands, outputs, frame)
             for x in self.tensors:
                 if x.mark is None:
                     x.mark = USED
@@ -135,15 +146,18 @@ class Entry:
                 found.append(nodes[what])
             elif how == "plain":
                 x = outputs[what]
-                found.append(np.array(x) if variant.shared[what] and type(x) is not float else x)
+                found.append(np.array(x) if variant.kept[what] and type(x) is not float else x)
+            elif how == "array":
+                found.append(np.array(what))
             else:
                 found.append(leaves[what] if how == "argument" else what)
         return self.packed(found)
 
     def _owners(self, operands: Sequence[Any]) -> list[Any]:
         """For each input of the kernel the operand that it was, or the operands."""
+        idle = self.kernel.idle
         return [
-            what if how == "nodes" else [operands[i] for i in what] if how == "arguments"
+            what if how == "nodes" else [operands[i] if i not in idle else NOBODY for i in what] if how == "arguments"
             else operands[what] if how == "argument" else what
             for how, what in self.readers
         ]  # fmt: skip
@@ -182,6 +196,8 @@ class Jitted:
         self._f, self._static, self._reads = f, static, reads or f
         self._name = name or getattr(f, "__name__", type(f).__name__)
         self._entries: dict[Any, Entry] = {}
+        self._others: dict[Any, list[Entry]] = {}  # what was replaced there, for what was may come back
+        self._times = 0  # how often it was traced
         self._reasons: Counter[str] = Counter()  # why it was traced again
         update_wrapper(self, f, updated=())
 
@@ -198,10 +214,11 @@ class Jitted:
             key = (structure, *[x if type(x) is Static else _kind(x) for x in leaves])
             leaves = [x for x in leaves if type(x) is not Static]
         entry = self._entries.get(key)
-        why = None if entry is None else entry.stale()
-        if entry is None or why is not None:
-            self._reasons.update([why] if why else [])
-            entry = self._traced(key, leaves, args, kwargs)
+        if entry is None or entry.stale() is not None:
+            try:
+                entry = self._found(key, leaves, args, kwargs)
+            except (DomainError, ArithmeticError):
+                return self._f(*args, **kwargs)
         try:
             return entry(leaves)
         except (ArithmeticError, ValueError):
@@ -210,17 +227,41 @@ class Jitted:
         entry.eager += 1
         return self._f(*args, **kwargs)  # outside of the domain of a row: the same error, at the line that causes it
 
-    def _traced(self, key: Any, leaves: Sequence[Any], args: Any, kwargs: Any) -> Entry:
-        with uncollected():
+    def _found(self, key: Any, leaves: Sequence[Any], args: Any, kwargs: Any) -> Entry:
+        """What holds for these arguments, and for all that the function reads as it is now."""
+        with ONE_BY_ONE, uncollected():
+            entry = self._entries.get(key)
+            why = None if entry is None else entry.stale()
+            if entry is not None and why is None:
+                return entry  # of another thread
+            for other in self._others.get(key, ()):
+                if other.stale() is None:
+                    self._put(key, other)
+                    return other
             started = perf_counter()
             traced = Traced(self._f, args, kwargs, self._name, self._static, self._reads, inlined)
-            entry = self._entries[key] = Entry(traced, leaves, started)
+            made = Entry(traced, leaves, started)
+            self._times += 1
+            self._reasons.update([why] if why else [])
+            self._put(key, made)
+            return made
+
+    def _put(self, key: Any, entry: Entry) -> None:
+        before = self._entries.pop(key, None)
+        if before is not None:
+            others = [x for x in self._others.get(key, ()) if x is not entry]
+            self._others[key] = [before, *others][:MODES]
+        self._entries[key] = entry
         if len(self._entries) > MANY:
-            del self._entries[next(iter(self._entries))]
-        return entry
+            oldest = next(iter(self._entries))
+            del self._entries[oldest]
+            self._others.pop(oldest, None)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self, instance)
+
+    def __reduce__(self) -> Any:
+        return type(self), (self._f, self._static)  # what was traced is of this one
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):
@@ -248,11 +289,11 @@ class Jitted:
         <lambda>, traced once
           (x): straight-line Python, 1 number, computed in 1 way
         """
-        again = sum(self._reasons.values())
-        times = len(self._entries) + again
+        times = self._times
         often = "never called" if not times else "traced once" if times == 1 else f"traced {times:,} times"
         lines = [f"{self._name}, {often}"]
-        lines += [f"  {entry.said()}" for entry in self._entries.values()]
+        others = (entry for found in self._others.values() for entry in found)
+        lines += [f"  {entry.said()}" for entry in (*self._entries.values(), *others)]
         lines += [f"  traced again as {why}: {counted(count, 'time')}" for why, count in self._reasons.items()]
         return Text("\n".join(lines))
 
@@ -262,12 +303,12 @@ def _kind(x: Any) -> Any:
     kind = type(x)
     if kind is float or kind is int:
         return float
-    if kind is np.ndarray:
+    if isinstance(x, np.ndarray):
         return (x.shape, x.dtype) if x.dtype.kind in "biuf" else None
     if kind is Value:
         return Value
     if kind in ranks:
-        return kind, np.shape(x._value), getattr(x._value, "dtype", float)
+        return kind, np.shape(x._value), getattr(x._value, "dtype", float), x.needs
     return float if is_data(x) else None
 
 
@@ -342,19 +383,25 @@ def _static(f: Any, numbers: Any, names: Any) -> set[Any]:
         positions = [index(i) for i in (numbers if isinstance(numbers, (tuple, list)) else (numbers,))]
     except TypeError:
         raise InputError(f"static_argnums are positions of arguments, not {shown(numbers)}") from None
-    listed = [names] if isinstance(names, str) else list(names)
+    try:
+        listed = [names] if isinstance(names, str) else list(names)
+    except TypeError:
+        raise InputError(f"static_argnames are names of arguments, not {shown(names)}") from None
     if not positions and not listed:
         return set()
     try:
-        known = list(inspect.signature(f).parameters)
+        parameters = inspect.signature(f).parameters.values()
     except (TypeError, ValueError):
-        known = []
+        parameters = ()  # type: ignore[assignment]
+    starred = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    known = [p.name for p in parameters if p.kind not in starred]
+    ends = len(known) == len(parameters)  # else there may be arguments of any name and place
     for name in listed:
-        if known and name not in known:
+        if known and ends and name not in known:
             of = getattr(f, "__name__", "the function")
             raise InputError(f"static_argnames: {name!r} is no argument of {of}, which has {', '.join(known)}")
-    if known and not all(-len(known) <= i < len(known) for i in positions):
+    if known and ends and not all(-len(known) <= i < len(known) for i in positions):
         raise InputError(f"static_argnums: {positions} of a function with {len(known)} arguments")
-    positions = [i % len(known) if known else i for i in positions]
+    positions = [i % len(known) if known and i < 0 else i for i in positions]
     called = [known[i] for i in positions if i < len(known)]
     return {*positions, *listed, *called, *(known.index(name) for name in listed if name in known)}

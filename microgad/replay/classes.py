@@ -12,6 +12,7 @@ from microgad.tape import Input, Tape
 
 Ids = np.ndarray[Any, Any]  # values of the program, as integers
 
+SUMS = (add, sub)
 COMMUTATIVE = {add, mul, maximum, minimum, equal}
 
 
@@ -65,6 +66,8 @@ class Classes:
                 key = "constant" if i in numbers else pool_of(inputs[i])
             elif len(given) == 2:
                 a, b = given
+                if row is add and tape.rows[b] in SUMS and tape.rows[a] not in SUMS:
+                    a, b = b, a  # a sum goes on from its beginning, wherever that is written
                 one, other = colours[a], colours[b]
                 if one > other and row in COMMUTATIVE and row is not add:
                     a, b, one, other = b, a, other, one

@@ -12,7 +12,7 @@ from microgad.autodiff import pull
 from microgad.forward_mode import push
 from microgad.node import Node
 from microgad.order import order_of_all
-from microgad.structural import broadcast_to, cast, dtype, item, shape
+from microgad.structural import broadcast_to, cast, dtype, shape, single
 from microgad.tape import Input, Tape
 from microgad.tensor import Tensor
 from microgad.tracers import ARGMAX, DATA, DETACHED
@@ -46,6 +46,15 @@ def reached(order: Sequence[Any], sources: Collection[Node]) -> set[Any]:
         if on and any(type(x) is not float and x in found for x in node.operands):
             found.add(node)
     return found
+
+
+def flows(tape: Tape, by: Collection[int], of: Sequence[int]) -> list[bool]:
+    """For each of some results of a program whether a gradient flows from it to inputs `by`."""
+    found = set(by)
+    for i, row in enumerate(tape.rows):
+        if row is not None and row.name not in STOPS and not found.isdisjoint(tape.operands[i]):
+            found.add(i)
+    return [tape.outputs[k] in found for k in of]
 
 
 def with_gradient(tape: Tape, by: Collection[int], of: Sequence[int]) -> tuple[Tape, list[int]]:
@@ -138,7 +147,7 @@ def _program(tape: Tape, given: Sequence[tuple[Any, Input]], results: Sequence[A
 def _full(x: Any, like: Any) -> Any:
     """A derivative in the kind, shape and dtype of what it belongs to."""
     if type(like._value) is float:
-        return x if type(getattr(x, "_value", x)) is float else item.given(at=())(x)
+        return single(x)
     if not isinstance(x, Node):
         return Tensor(np.full(like.shape, x, like.dtype))
     x = x if shape(x) == like.shape else broadcast_to.given(to=like.shape)(x)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from itertools import accumulate
+from functools import cached_property
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,7 @@ from microgad.tensor import Tensor, leaf
 from microgad.value import Value
 
 from . import derive
+from .expand import expanded
 from .lower import Lowered, compiled
 from .optimise import optimised
 from .plan import SAME
@@ -28,6 +31,8 @@ from .regroup import IrregularError, regrouped
 from .scalars import scalars
 from .traced import uncollected
 
+MOVES = (*SAME, "item")  # rows that compute nothing
+SPARE = 8  # sets of buffers that are kept for later calls
 Passes = tuple[Callable[..., Any], Callable[..., Any]]
 
 
@@ -38,8 +43,12 @@ class Variant:
     ----------
     listed : list of int
         The inputs by which it gives derivatives.
-    needs : bool
-        Whether a gradient flows back from its results; where it gives no derivatives, to an error.
+    flows : list of bool
+        For each result that is a node whether a gradient flows back; where it gives no derivatives, to an error.
+    shared : list of bool
+        For each output whether its array is one of the buffers, or that of another output, too.
+    kept : list of bool
+        For each output whether its array is one of these, or may be needed by the reverse pass.
     """
 
     def __init__(self, kernel: Kernel, by: Collection[int]) -> None:
@@ -52,9 +61,13 @@ class Variant:
             results + k for k, i in enumerate(self.listed) if not isinstance(kernel.sources[i], list)
         ]
         self.lowered = Lowered(optimised(arrays), len(kernel.sources), results, pools, kernel.strict, kept)
-        self.needs = bool(self.listed)
+        self.flows = derive.flows(kernel.arrays, by, kernel.of)
         self.make = compiled(self.lowered)
-        self.shared, self.shared_slopes = self.lowered.shared[:results], self.lowered.shared[results:]
+        roots = [self.lowered.root[i] for i in self.lowered.tape.outputs[:results]]
+        alone = Counter(roots)
+        shared, self.shared_slopes = self.lowered.shared[:results], self.lowered.shared[results:]
+        self.shared = [x or alone[root] > 1 for x, root in zip(shared, roots, strict=True)]
+        self.kept = [x or bool(by) for x in self.shared]
         self.pool: list[Passes] = []
 
     def frame(self) -> Frame:
@@ -85,7 +98,8 @@ class Frame:
         self.owners: Any = None
 
     def __del__(self) -> None:
-        self.variant.pool.append((self.forward, self.backward))
+        if len(self.variant.pool) < SPARE:
+            self.variant.pool.append((self.forward, self.backward))
 
 
 class Call(Tensor, rank=1):
@@ -127,7 +141,8 @@ class Kernel:
     def __init__(self, tape: Tape, of: Sequence[int] | None = None) -> None:
         self.tape = tape
         plain = scalars(tape)
-        numbers = [row for row, kind in zip(plain.rows, plain.types, strict=True) if row is not None and kind is None]
+        each = zip(plain.rows, plain.types, strict=True)
+        numbers = [row for row, kind in each if row is not None and kind is None and row.name not in MOVES]
         self.strict = is_strict(tape)
         self.scalar = bool(numbers) or self.strict
         self.arrays, self.regular, why = tape, False, ""
@@ -138,7 +153,7 @@ class Kernel:
                 self.regular = True
             except IrregularError as error:
                 why = str(error)
-        rows = sum(row is not None and row.name not in (*SAME, "item") for row in self.arrays.rows)
+        rows = sum(row is not None and row.name not in MOVES for row in self.arrays.rows)
         self.numbers = len(numbers) * self.regular + tape.inlined  # operations on numbers that are on arrays now
         self.python = not self.regular and not tape.inlined and 2 * len(numbers) > rows
         if self.numbers:
@@ -161,6 +176,12 @@ class Kernel:
         self._variants: dict[Any, Variant] = {}
         self._derived: dict[Any, Any] = {}
 
+    @cached_property
+    def idle(self) -> set[int]:
+        """The inputs that nothing is computed of."""
+        used = set(chain.from_iterable(self.tape.operands)) | {self.tape.outputs[k] for k in self.of}
+        return set(range(len(self.tape.inputs))) - used
+
     # ---- running
 
     def variant(self, wanted: Collection[int]) -> Variant:
@@ -172,7 +193,7 @@ class Kernel:
                     self._variants[by] = Variant(self, sorted(by))
                 except DomainError:  # of a derivative at a constant, which is an error where it is asked for
                     self._variants[by] = Variant(self, ())
-                    self._variants[by].needs = True
+                    self._variants[by].flows = [True] * len(self.of)
         return self._variants[by]
 
     def given(self, data: Sequence[Any]) -> list[Any]:
@@ -200,7 +221,7 @@ class Kernel:
         """The results of a call, as nodes, from nodes and numbers for all inputs."""
         wanted = [i for i, x in enumerate(operands) if type(x) is not float and x.needs]
         outputs, frame = self.run([x if type(x) is float else x._value for x in operands], wanted)
-        return self.nodes(tuple(operands), outputs, frame, frame.variant.needs)
+        return self.nodes(tuple(operands), outputs, frame)
 
     def flat(self, outputs: Sequence[Any], shared: bool = True) -> Any:
         """The results in one array; a single one that is not `shared` with others is that array itself."""
@@ -208,21 +229,21 @@ class Kernel:
             return outputs[self.of[0]].reshape(-1)
         out = np.empty(self.size, self.dtype)
         for k, part in zip(self.of, self.parts, strict=True):
-            if part.size == 1:
+            if not part.to:
                 out[part.start] = outputs[k]
             else:
                 out[part.start : part.stop] = outputs[k].reshape(-1)
         return out
 
-    def nodes(self, operands: tuple[Any, ...], outputs: Sequence[Any], frame: Any, needs: bool) -> list[Any]:
+    def nodes(self, operands: tuple[Any, ...], outputs: Sequence[Any], frame: Frame) -> list[Any]:
         """The results of a call, as nodes above that of the call."""
         call: Any = object.__new__(Call)
         shared = frame.variant.shared[self.of[0]]
         call._value, call.prim, call.a, call.b = self.flat(outputs, shared), self.row, operands, EMPTY
         call.frame = frame
         call.grad = call.mark = call._name = None
-        call.needs = needs
-        return [part.of(call) for part in self.parts]
+        call.needs = any(frame.variant.flows)
+        return [part.of(call, flows) for part, flows in zip(self.parts, frame.variant.flows, strict=True)]
 
     def leaves(self, outputs: Sequence[Any]) -> list[Any]:
         """The results as leaves, where nothing is recorded."""
@@ -262,7 +283,7 @@ class Kernel:
         for k, slope, shared in zip(variant.listed, frame.backward(*cotangents), variant.shared_slopes, strict=True):
             source = self.sources[k]
             if isinstance(source, list):
-                found |= zip(source, slope.tolist(), strict=True)
+                found |= {i: g for i, g in zip(source, slope.tolist(), strict=True) if i not in self.idle}
             else:
                 found[source] = np.array(slope) if shared else slope
         return {i: _of_kind(operands[i], g) for i, g in found.items()} if self.without_axes else found
@@ -341,7 +362,7 @@ class Part:
             latex=latex, flow=("G at its place, else 0",), call=self,
         )  # fmt: skip
 
-    def of(self, call: Any) -> Any:
+    def of(self, call: Any, needs: bool) -> Any:
         """The result of a call, as a node."""
         out: Any
         if self.to is None:
@@ -351,7 +372,7 @@ class Part:
             out = object.__new__(Tensor)
             data = call._value[self.start : self.stop].reshape(self.to)
             out._value = data if data.dtype is self.dtype else data.astype(self.dtype, copy=False)
-            out.needs = call.needs
+            out.needs = needs
         out.prim, out.a, out.b = self.row, call, EMPTY
         out.grad = out.mark = out._name = None
         return out
@@ -383,6 +404,10 @@ class Part:
         for watcher in watchers:
             watcher.flowed(node, upstream, [(call, None, found)])
         return [(call, None, found)]
+
+    def spelled_out(self, node: Any) -> Any:
+        """The result as the graph that the function computes."""
+        return expanded(node)
 
     def push(self, node: Any, tangents: Any, trace: bool) -> Any:
         """Forward mode at a result."""
@@ -418,14 +443,16 @@ class Part:
             elif type(slope) is float and type(owner) is Value:
                 owner.grad = slope if owner.grad is None else owner.grad + slope
             elif owner.needs:
-                slope = np.array(slope) if shared else _of_kind(owner, slope)
+                slope = _of_kind(owner, np.array(slope) if shared else slope)
                 owner.grad = slope if owner.grad is None else owner.collect(slope)
         return True
 
 
 def _of_kind(x: Any, slope: Any) -> Any:
-    """A derivative by an operand: of a Tensor without axes an array, where numbers were computed with."""
-    return np.asarray(slope, x._value.dtype) if type(slope) is float and isinstance(x, Tensor) else slope
+    """A derivative by an operand: of a Tensor without axes an array of its dtype, where numbers were computed with."""
+    if not isinstance(x, Tensor) or getattr(slope, "dtype", None) is x._value.dtype:
+        return slope
+    return np.asarray(slope, x._value.dtype)
 
 
 def _as_node(x: Any) -> Any:

@@ -153,6 +153,8 @@ class Lowered(Memory):
         assert row is not None
         if kind is None or not kind[0]:
             self._float(i, row, given)
+            if self.strict and row.domain and row.partials and kind is not None:
+                self.line(f"if {self.name[i]} - {self.name[i]}: undefined()")
             return
         make = getattr(self, f"_do_{row.name}", None)
         if make is not None:
@@ -379,7 +381,8 @@ class Lowered(Memory):
         flat = all(s == t for s, t, n in zip(strides, steps, kind[0], strict=True) if n > 1)
         if x not in self.flat:
             self.name[i] = f"v{i}"
-            self.line(f"v{i} = {self.seen_in(f'np.ravel({name})', offset, strides, kind[0], size)}")
+            flat_copy = f"np.array({name}, order='C').reshape(-1)"
+            self.line(f"v{i} = {self.seen_in(flat_copy, offset, strides, kind[0], size)}")
             return
         name = name if len(self.shape(x)) == 1 else f"{name}.reshape(-1)"
         self._see(i, x, self.seen_in(name, offset, strides, kind[0], size), flat)
@@ -417,8 +420,9 @@ class Lowered(Memory):
         [x], key = given, row.params["key"]
         if len(key) == 1 and isinstance(key[0], np.ndarray) and key[0].dtype.kind in "iu" and len(self.shape(x)) == 1:
             places = self.bound(key[0] % max(self.shape(x)[0], 1), f"places{i}")
-            out = self.place(i)
-            self.line(f"{self.use(x)}.take({places}, None, {out}, 'clip')")
+            out, same = self.place(i), self.tape.types[x][1] == kind[1]  # type: ignore[index]
+            take = f"{self.use(x)}.take({places}, None, {out}, 'clip')"
+            self.line(take if same else f"{out}[...] = {self.use(x)}.take({places})")
         else:
             self._call(i, row, given)
 

@@ -87,7 +87,7 @@ class Memory(Plan):
                 self.name[i] = self.bound(np.ascontiguousarray(x), f"c{i}")
                 self.fixed.add(i)
                 self.flat.add(i)
-        if self.now == 1 and self.phase.get(i) == 0 and self.name[i].startswith("v"):
+        if self.now == 1 and self.phase.get(i) == 0 and self.name[i].startswith(("a", "v")):
             self.crossing.add(self.name[i])
         return self.name[i]
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from microgad.tape import Tape
 
 from .builder import Builder, Rule
@@ -32,9 +34,10 @@ def optimised(tape: Tape, rules: Mapping[str, Rule] = RULES) -> Tape:
             now[i] = emit(i)  # a view of an input waits until it is needed
         return now[i]
 
-    for i in range(n, len(tape.rows)):
-        row = tape.rows[i]
-        if row is None or row.name != "view" or tape.operands[i][0] >= n:
-            made(i)
+    with np.errstate(all="ignore"):
+        for i in range(n, len(tape.rows)):
+            row = tape.rows[i]
+            if row is None or row.name != "view" or tape.operands[i][0] >= n:
+                made(i)
     b.tape.strict, b.tape.inlined = tape.strict, tape.inlined
     return b.tape.kept([made(i) for i in tape.outputs])

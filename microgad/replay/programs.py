@@ -233,12 +233,13 @@ class Program:
             values = self._raw.replay([*given, *(x.node for x in inputs[len(data) :])])
             return self._answer([values[i] for i in self._raw.outputs])
         data += [x.node._value for x in inputs[len(data) :]]
+        given = data
         if self._sources is not None:
-            data = [np.array([data[i] for i in s]) if isinstance(s, list) else data[s] for s in self._sources]
+            given = [np.array([data[i] for i in s]) if isinstance(s, list) else data[s] for s in self._sources]
         if self._kernel is None:
             self._kernel = Kernel(self.tape if self._sources is not None else self._raw)
         try:
-            outputs = self._kernel.run(data)[0]
+            outputs = self._kernel.run(given)[0]
         except (ArithmeticError, ValueError) as error:
             if isinstance(error, MicrogadError) or not self._kernel.scalar:
                 raise

@@ -72,7 +72,7 @@ def logsumexp(x, axis, keepdims):
 """,
     "nll": """
 def nll(logp, target, reduction):
-    product = np.where(target != 0, np.multiply(target, logp, where=target != 0), 0.0)
+    product = target * np.where((target == 0) & ~np.isfinite(logp), 0.0, logp)
     if reduction == "none":
         return -product.sum(axis=-1)
     return -product.sum() / (max(math.prod(logp.shape[:-1]), 1) if reduction == "mean" else 1)
@@ -314,7 +314,8 @@ class Writer:
         return f"np.broadcast_to({names[0]}, {row.params['to']})"
 
     def _cast(self, i: int, row: Primitive, names: Sequence[str], given: Sequence[int]) -> str:
-        return f"{names[0]}.astype(np.{row.params['to'].name})"
+        to = f"np.{row.params['to'].name}"
+        return f"{names[0]}.astype({to})" if self.shape(given[0]) else f"{to}({names[0]})"
 
     def _sum_to(self, i: int, row: Primitive, names: Sequence[str], given: Sequence[int]) -> str:
         of, to = self.shape(given[0]), row.params["to"]

@@ -215,7 +215,8 @@ class Regrouping:
         elif row.name == "stack" and len(given) > 1 and all(tape.types[x] is None for x in given):
             self.node[c] = self.stacked(self.classes.same[list(given)])
         else:
-            self.node[c] = row(*[self.result(x) for x in given])
+            found = row(*[self.result(x) for x in given])
+            self.node[c] = found if isinstance(found, Node) else leaf(np.asarray(found))
 
     def stacked(self, ids: Ids) -> Any:
         """Numbers side by side: of each run of one class a gather."""
@@ -439,7 +440,7 @@ class Regrouping:
         for i, node in self.arrays.items():
             given.append((node, self.tape.inputs[i]))
             sources.append(i)
-        nodes = [x if isinstance(x, Node) else Value(x) for x in results]
+        nodes = [x if isinstance(x, Node) else Value(x) if np.ndim(x) == 0 else leaf(x) for x in results]
         found = Tape.of_graph(self.tape.name, given, order_of_all(nodes), nodes)
         return found, sources
 

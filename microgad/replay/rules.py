@@ -102,7 +102,8 @@ def _narrow(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | Non
     if single != given:
         return b.emit(row, single, kind)
     for k, i in enumerate(given):
-        below = b.made_by(i, broadcast_to) or (b.made_by(i, reshape) if math.prod(b.shape(i)) == 1 else None)
+        alone = math.prod(b.shape(i)) == 1
+        below = b.made_by(i, broadcast_to) or (b.made_by(i, reshape) or b.made_by(i, scatter) if alone else None)
         if below is None or (b.type(below[0]) is not None and b.type(below[0])[1] != b.type(i)[1]):  # type: ignore[index]
             continue
         shapes = [b.shape(below[0]) if j == k else b.shape(x) for j, x in enumerate(given)]

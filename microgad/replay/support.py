@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from typing import Any
+from weakref import getweakrefcount
 
 import numpy as np
 
@@ -28,7 +29,7 @@ class Lender:
     def __call__(self) -> tuple[Any, ...]:
         """Arrays that nobody has."""
         for found in self.made:
-            if references(found[0]) == self.count:
+            if references(found[0]) == self.count and not getweakrefcount(found[0]):
                 return found
         found = self.make()
         if references is not _unknown:

@@ -17,9 +17,11 @@ from microgad.node import Node
 from microgad.tape import Input, Tape
 from microgad.tensor import Tensor
 from microgad.tracers import KINDS, PLAIN, tracer
-from microgad.tracing import Reads, traced, undrawn
+from microgad.tracing import traced, undrawn
 from microgad.trees import Structure, tree_flatten, tree_unflatten
 from microgad.value import Value
+
+from .reads import Reads
 
 NUMBERS = (float, int, np.floating, np.integer)
 PLAINLY = (Node, str, bytes, int, float, complex, np.ndarray, np.generic, type(None))  # which hide nothing
@@ -61,18 +63,31 @@ def hides(x: Any) -> bool:
     return False
 
 
+def _key(x: Any) -> Any:
+    """What a thing is known by: the contents of containers and arrays, the sign and type of numbers."""
+    kind = type(x)
+    if kind in (list, tuple, set, frozenset):
+        return kind, (frozenset if kind in (set, frozenset) else tuple)(map(_key, x))
+    if kind is dict:
+        return kind, tuple([(_key(k), _key(y)) for k, y in x.items()])
+    if isinstance(x, np.ndarray):
+        return kind, x.dtype, x.shape, x.tobytes()
+    if isinstance(x, (float, complex)):
+        return kind, repr(x)
+    try:
+        hash(x)
+    except TypeError:
+        raise InputError(f"{shown(x)} cannot be a part of a function: it has no hash, and may change") from None
+    return kind, x
+
+
 class Static:
     """What is no number, or is named to be a part of the function: another one makes another program."""
 
     __slots__ = ("key", "value")
 
     def __init__(self, value: Any) -> None:
-        self.value = value
-        try:
-            hash(value)
-            self.key: Any = type(value), value
-        except TypeError:
-            self.key = type(value), id(value)
+        self.value, self.key = value, _key(value)
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -130,8 +145,8 @@ class Traced:
         self, f: Callable[..., Any], args: Any, kwargs: Any, name: str, static: Collection[Any] = (), reads: Any = None,
         inline: Any = None, alone: bool = False,
     ) -> None:  # fmt: skip
-        self.reads = Reads(reads or f)
         leaves, self.arguments = flattened(args, kwargs, static)
+        self.reads = Reads(reads or f, [x.value for x in leaves if type(x) is Static])
         self.given = [is_data(x) for x in leaves]
         self.called = _names(reads or f, self.arguments, len(leaves))
         names = [called for called, data in zip(self.called, self.given, strict=True) if data]
@@ -147,6 +162,7 @@ class Traced:
 
         with ONE_BY_ONE:
             self._trace(run, name)
+        self.reads.renew()
 
     def _trace(self, run: Callable[[], tuple[Any, list[Any], Any]], name: str) -> None:
         with undrawn(run, self.reads.generators):
