@@ -55,7 +55,7 @@ class _Tracer:
     def _refused(self, *args: Any) -> Any:
         raise untraceable(
             "a whole number is wanted, and this one is traced",
-            "it may be another in the next call; name the argument in static_argnums or static_argnames",
+            "it may be another in the next call; name the argument in static_argnums or static_argnames of mg.jit",
         )
 
     __index__ = __round__ = __floor__ = __ceil__ = __trunc__ = __floordiv__ = __rfloordiv__ = _refused
@@ -119,9 +119,6 @@ class TracedNumber(TracedValue, rank=0):
     def __getattr__(self, name: str) -> Any:
         raise _missing(self, name, np.float64)
 
-    def __getitem__(self, key: Any) -> Any:
-        raise untraceable("an index of a single number", "there is one; mg.stack([x]) is an array of it")
-
 
 class TracedArray(TracedTensor, rank=1):
     """What is a plain array where nothing is traced."""
@@ -153,6 +150,19 @@ KINDS = {
 }  # by whether it is a single number, and whether it is plain
 
 
+def of_floats(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """An array with its numbers as floats of this machine.
+
+    Examples
+    --------
+    >>> of_floats(np.array([1, 2])).dtype, of_floats(np.ones(2, ">f4")).dtype
+    (dtype('float64'), dtype('float32'))
+    """
+    if x.dtype.kind != "f":
+        return x.astype(float)
+    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+
+
 def tracer(x: Any, example: Any = None) -> Any:
     """What stands for an argument, a node or number or array: a leaf of its kind that has its numbers, or the example.
 
@@ -167,6 +177,8 @@ def tracer(x: Any, example: Any = None) -> Any:
         data = np.asarray(data)  # of a computed one without axes it is a number of NumPy's
     elif not isinstance(data, np.ndarray) or not data.ndim:
         data = as_float(data)
+    if type(data) is not float:
+        data = of_floats(data)
     out: Any = object.__new__(KINDS[type(data) is float, not given or isinstance(x, PLAIN)])
     out._value, out.a, out.b = data, EMPTY, EMPTY
     out._name = x._name if given else None
@@ -332,8 +344,8 @@ def _indexed(self: Any, key: Any) -> Any:
     ):
         raise untraceable(
             "an index is traced",
-            "it may be another in the next call; name the argument in static_argnums or static_argnames, and take "
-            "mg.where in place of a mask",
+            "it may be another in the next call; name the argument in static_argnums or static_argnames of mg.jit, or "
+            "take mg.where, or a product with np.arange(n) == index",
         )
     return ORIGINALS[Tensor, "__getitem__"](self, key)
 

@@ -557,7 +557,9 @@ def _labels(what: str, target: Any, of: tuple[int, ...]) -> Any:
         return None
     if given.shape != of[:-1] or given.dtype.kind not in "iufb":
         return None
-    whole = getattr(target, "plain", False) and not given.shape and float(given).is_integer()  # a traced int
+    whole = getattr(target, "plain", False) and bool(
+        np.all(given == np.floor(given))
+    )  # integers, while they are traced
     if given.dtype.kind in "fb" and given.size and not whole:
         raise InputError(
             f"targets of {what} of dtype {given.dtype}, one for each example: labels are integers, as "

@@ -20,6 +20,7 @@ from microgad.operators import as_float
 from microgad.primitive import ranks, silent, tracing, watchers
 from microgad.recording import silenced
 from microgad.tensor import USED, Tensor, leaf
+from microgad.tracers import of_floats
 from microgad.trees import LEAF, ONE, Structure, tree_unflatten
 from microgad.value import Value
 
@@ -48,6 +49,8 @@ class Entry:
     def __init__(self, traced: Traced, leaves: Sequence[Any], started: float) -> None:
         tape, n = traced.tape, len(leaves)
         self.traced = traced
+        arrays = [(k, x) for k, x in enumerate(leaves) if isinstance(x, np.ndarray)]
+        self.unlike = [k for k, x in arrays if type(x) is not np.ndarray or not x.ndim or of_floats(x) is not x]
         self.nodes = tuple([x.node for x in tape.inputs[n:]])
         self.kernel = Kernel(tape, [k for k, plain in enumerate(traced.plain) if not plain])
         self.readers = [self._reader(source, n) for source in self.kernel.sources]
@@ -105,10 +108,10 @@ class Entry:
         """The result, from the leaves of the arguments that are data."""
         kernel = self.kernel
         data: list[Any] = [
-            x._value if type(x) in ranks else x if type(x) is np.ndarray
-            else np.asarray(x) if isinstance(x, np.ndarray) and x.ndim else as_float(x)
-            for x in leaves
-        ]  # fmt: skip
+            x._value if type(x) in ranks else x if isinstance(x, np.ndarray) else as_float(x) for x in leaves
+        ]
+        for k in self.unlike:
+            data[k] = of_floats(np.asarray(data[k])) if data[k].ndim else float(data[k])
         flags = None  # which of the nodes need a gradient
         if kernel.of and not (silent and silenced()):
             flags = [x.needs for x in self.tensors]
@@ -203,8 +206,14 @@ class Jitted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The result of the function, replayed."""
-        if watchers or (tracing and get_ident() in tracing):
-            return self._f(*args, **kwargs)  # as a part of what is traced there; or each node has to be seen
+        return self.call(args, kwargs, self._f)
+
+    def call(self, args: Any, kwargs: Any, eager: Callable[..., Any]) -> Any:
+        """The same; `eager` is what is called where each node has to be seen, or a number is outside of a domain."""
+        if tracing and get_ident() in tracing:
+            return self._f(*args, **kwargs)  # as a part of what is traced there
+        if watchers:
+            return eager(*args, **kwargs)  # each node has to be seen
         key: Any = None
         leaves: Sequence[Any] = args
         if not kwargs and not self._static:
@@ -218,14 +227,14 @@ class Jitted:
             try:
                 entry = self._found(key, leaves, args, kwargs)
             except (DomainError, ArithmeticError):
-                return self._f(*args, **kwargs)
+                return eager(*args, **kwargs)
         try:
             return entry(leaves)
         except (ArithmeticError, ValueError):
             if not entry.kernel.scalar:
                 raise
         entry.eager += 1
-        return self._f(*args, **kwargs)  # outside of the domain of a row: the same error, at the line that causes it
+        return eager(*args, **kwargs)  # outside of the domain of a row: the same error, at the line that causes it
 
     def _found(self, key: Any, leaves: Sequence[Any], args: Any, kwargs: Any) -> Entry:
         """What holds for these arguments, and for all that the function reads as it is now."""

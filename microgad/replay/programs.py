@@ -21,6 +21,7 @@ from microgad.structural import item, scatter
 from microgad.symbolic import numeral
 from microgad.tape import Input, Instruction, Tape
 from microgad.tensor import Tensor
+from microgad.tracers import of_floats
 from microgad.trees import Structure, tree_flatten, tree_unflatten
 from microgad.value import Value
 
@@ -221,7 +222,7 @@ class Program:
                 raise InputError(f"{self.name}: {called} is a number or an array, not {shown(x.value)}")
             if static is None:
                 y = getattr(x, "_value", x)
-                data.append(y if isinstance(y, np.ndarray) and y.ndim else as_float(y))
+                data.append(of_floats(np.asarray(y)) if isinstance(y, np.ndarray) and y.ndim else as_float(y))
         inputs = self._inputs
         for one, x in zip(inputs, data, strict=False):
             of = () if one.type is None else one.type[0]

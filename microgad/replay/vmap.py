@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from operator import index
 from threading import get_ident
 from types import MethodType
@@ -20,7 +20,7 @@ from microgad.structural import shape, transpose
 from microgad.tape import Tape
 from microgad.tracers import PLAIN, tracer
 from microgad.tracing import traced
-from microgad.trees import Structure, tree_flatten, tree_leaves, tree_unflatten
+from microgad.trees import Structure, tree_flatten, tree_leaves, tree_structure, tree_unflatten
 
 from .batching import Batch
 from .calls import Jitted
@@ -40,8 +40,15 @@ class Mapped:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The results for all examples."""
-        given = [_examples(x, self._name, axis) for x, axis in zip(args, self._axes(args), strict=True)]
-        return self._jitted(*given, **{k: _examples(x, self._name) for k, x in kwargs.items()})
+        axes = self._axes(args)
+        given = [
+            self._examples(x, axis, f"argument {i + 1}") for i, (x, axis) in enumerate(zip(args, axes, strict=True))
+        ]
+        named = {k: self._examples(x, 0, f"argument {k}") for k, x in kwargs.items()}
+        return self._jitted.call(given, named, partial(self._one_by_one, [*args, *kwargs.values()]))
+
+    def __reduce__(self) -> Any:
+        return type(self), (self._f, self._in_axes, self._out_axes)
 
     def __get__(self, instance: Any, owner: Any = None) -> Any:
         return self if instance is None else MethodType(self, instance)
@@ -63,11 +70,14 @@ class Mapped:
         if not isinstance(self._in_axes, (tuple, list)):
             return (self._in_axes,) * len(args)
         if len(self._in_axes) != len(args):
-            raise InputError(f"{self._name}: in_axes is of {len(self._in_axes)} arguments, and there are {len(args)}")
+            raise InputError(
+                f"{self._name}: in_axes is of {len(self._in_axes)} arguments, and {len(args)} are given by position; "
+                "keyword arguments have their examples in axis 0"
+            )
         return self._in_axes
 
-    def _inline(self, *args: Any, **kwargs: Any) -> Any:
-        """The function on tracers, as a part of what is traced."""
+    def _prepared(self, args: Any, kwargs: Any) -> tuple[list[Any], Structure, list[int | None], int]:
+        """The leaves of the arguments, their structure, which axis of each has the examples, and how many there are."""
         leaves, structure = tree_flatten((args, kwargs))
         pairs = zip(self._axes(args), args, strict=True)
         asked = [axis for pair in pairs for axis in self._of_leaves("in_axes", *pair)]
@@ -78,29 +88,82 @@ class Mapped:
             mapped.append(self._axis(axis, x, structure, k))
             if mapped[-1] is not None:
                 sizes.setdefault(shape(x)[mapped[-1]], _said(structure, k))
-        if not sizes:
-            raise ShapeError(f"{self._name}: no argument has an axis of examples")
         if len(sizes) > 1:
             said = ", ".join(f"{n} in {which}" for n, which in sizes.items())
             raise ShapeError(f"{self._name}: the arguments have different numbers of examples: {said}")
-        [size] = sizes
-        if not size:
+        if 0 in sizes or any(isinstance(x, (list, tuple)) and not x for x in args):
             raise ShapeError(f"{self._name}: there are no examples")
-        return self._applied(leaves, structure, mapped, size)
+        if not sizes:
+            given = ", ".join(f"{_said(structure, k)} is {shown(x)}" for k, x in enumerate(leaves[:3]))
+            raise ShapeError(f"{self._name}: no argument has an axis of examples" + f": {given}" * bool(given))
+        return leaves, structure, mapped, next(iter(sizes))
+
+    def _inline(self, *args: Any, **kwargs: Any) -> Any:
+        """The function on tracers, as a part of what is traced."""
+        return self._applied(*self._prepared(args, kwargs))
+
+    def _one_by_one(self, asked: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
+        """What it means: the function of each example, and the results side by side; `asked` is what was given."""
+        leaves, structure, mapped, size = self._prepared(args, kwargs)
+        whole = [isinstance(axis, (list, tuple, dict)) for axis in (*self._axes(args), *[0] * len(kwargs))]
+        outs = []
+        for i in range(size):
+            one = [
+                x if axis is None else x[(slice(None),) * axis + (i,)] for x, axis in zip(leaves, mapped, strict=True)
+            ]
+            positional, named = tree_unflatten(structure, one)
+            each = zip((*args, *kwargs.values()), asked, (*positional, *named.values()), whole, strict=True)
+            taken = [now if x is y or nested else y[i] for x, y, now, nested in each]
+            outs.append(self._f(*taken[: len(args)], **dict(zip(named, taken[len(args) :], strict=True))))
+        axes = self._of_leaves("out_axes", self._out_axes, outs[0])
+        columns = zip(*map(tree_leaves, outs), strict=True)
+        found = [
+            column[0] if axis is None or not is_data(column[0]) else stack(list(column), axis)
+            for column, axis in zip(columns, axes, strict=True)
+        ]
+        return tree_unflatten(tree_structure(outs[0]), found)
 
     def _of_leaves(self, which: str, axis: Any, x: Any) -> list[Any]:
         """The axis of each leaf, of one axis for all of them or of a container like theirs."""
         if isinstance(axis, (tuple, list, dict)):
             keys: Any = list(x) if isinstance(x, dict) else range(len(x)) if isinstance(x, (tuple, list)) else ()
-            if type(axis) is not type(x) or (set(axis) != set(keys) if isinstance(axis, dict) else len(axis) != len(x)):
+            alike = (isinstance(axis, dict) and isinstance(x, dict)) or type(axis) is type(x)
+            if not alike or (set(axis) != set(keys) if isinstance(axis, dict) else len(axis) != len(x)):
                 raise InputError(f"{self._name}: {which} has {shown(axis)} for the structure {tree_flatten(x)[1]}")
             return [found for k in keys for found in self._of_leaves(which, axis[k], x[k])]
         if axis is not None:
             try:
+                if isinstance(axis, bool):
+                    raise TypeError
                 axis = index(axis)
             except TypeError:
                 raise InputError(f"{self._name}: {which} are integers or None, not {shown(axis)}") from None
         return [axis] * len(tree_leaves(x))
+
+    def _examples(self, x: Any, axis: Any, which: str) -> Any:
+        """An argument with an axis of examples: a list of them, made of numbers, becomes arrays in their structure."""
+        if isinstance(axis, dict) and isinstance(x, dict):
+            return {k: self._examples(y, axis.get(k), f"{which}[{k!r}]") for k, y in x.items()}
+        if axis is None or not isinstance(x, (list, tuple)) or not x:
+            return x
+        if isinstance(axis, (list, tuple)):
+            if len(axis) != len(x):
+                return x
+            parts = [self._examples(y, of, f"{which}[{k}]") for k, (y, of) in enumerate(zip(x, axis, strict=True))]
+            return type(x)(*parts) if hasattr(x, "_fields") else type(x)(parts)
+        if all(len(shape(leaf)) for leaf in tree_leaves(x) if is_data(leaf)):
+            return x
+        if axis != 0:
+            raise InputError(f"{self._name}: {which} is a list of examples: its axis is 0, not {shown(axis)}")
+        found = [tree_flatten(one) for one in x]
+        for k, (leaves, structure) in enumerate(found):
+            shapes = [list(map(shape, of)) for of in (found[0][0], leaves)]
+            if structure != found[0][1] or shapes[0] != shapes[1]:
+                kinds = [f"the structure {structure}", f"{found[0][1]}"] if structure != found[0][1] else [
+                    f"the shapes {shapes[1]}", f"{shapes[0]}"]  # fmt: skip
+                raise ShapeError(f"{self._name}: {which}[{k}] has {kinds[0]}, and {which}[0] {kinds[1]}")
+        columns = [stack(list(column)) for column in zip(*(leaves for leaves, _ in found), strict=True)]
+        return tree_unflatten(found[0][1], columns)
 
     def _axis(self, axis: int | None, x: Any, structure: Structure, k: int) -> int | None:
         """The axis of examples of a leaf, counted from the front; None if it is the same for all."""
@@ -133,6 +196,7 @@ class Mapped:
         kernel = Kernel(tape)
         if (around := tracing.get(get_ident())) is not None:
             around.inlined += trace.inlined + kernel.numbers
+            around.strict |= trace.strict or kernel.strict  # a number may be outside of the domain of a row
         many = [_last(x, axis) for x, axis in zip(leaves, mapped, strict=True) if axis is not None]
         values = [*many, *(x.node for x in tape.inputs[len(many) :])]
         operands, flags = [], []
@@ -192,23 +256,6 @@ def _last(x: Any, axis: int) -> Any:
     n = len(shape(x))
     order = (*(k for k in range(n) if k != axis), axis)
     return x if order == tuple(range(n)) else transpose.given(axes=order)(x)
-
-
-def _examples(x: Any, name: str, axis: Any = 0) -> Any:
-    """An argument with an axis of examples: a list of examples, made of numbers, becomes arrays in its structure."""
-    if axis is None or not isinstance(x, (list, tuple)) or not x:
-        return x
-    if isinstance(axis, (list, tuple)):
-        return type(x)(_examples(one, name, of) for one, of in zip(x, axis, strict=True)) if len(axis) == len(x) else x
-    leaves = tree_leaves(x)
-    if all(len(shape(leaf)) for leaf in leaves if is_data(leaf)):
-        return x
-    parts = [tree_flatten(one) for one in x]
-    for k, (_, structure) in enumerate(parts):
-        if structure != parts[0][1]:
-            raise ShapeError(f"{name}: example {k} has the structure {structure}, and the first one {parts[0][1]}")
-    columns = [stack(list(column)) for column in zip(*(found for found, _ in parts), strict=True)]
-    return tree_unflatten(parts[0][1], columns)
 
 
 def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Any:
