@@ -11,6 +11,7 @@ from .errors import GraphSizeError, InputError, shown
 from .naming import DIGITS, find, magnitude
 from .node import Node
 from .order import dependents
+from .replay.expand import expanded
 from .steps import View
 from .symbolic import Expr, Formula, as_written, leaf_symbols, numeral, partial, products, symbol
 from .value import Value
@@ -81,7 +82,7 @@ def derive(f: Node, wrt: Node | str, *, digits: int = DIGITS) -> Formula:
     """
     if type(digits) is not int or not 1 <= digits <= 17:
         raise InputError(f"digits is a number from 1 to 17, not {shown(digits)}")
-    view = View(f, "derivations", None)
+    view = View(expanded(f) if isinstance(f, Node) else f, "derivations", None)  # of jitted calls what they compute
     order = view.order
     x = find(order, wrt)
     on_paths = dependents(order, [x])

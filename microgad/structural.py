@@ -125,7 +125,8 @@ scatter: Primitive = row("scatter", _scattered, (lambda g, y, x, key, to: index.
                          flow=("G of its place",), spelled=lambda key, to: {"text": f"scatter({{}}, [{_said(key)}])"})
 item: Primitive = row("item", lambda x, at: float(np.asarray(x)[at]), (
     lambda g, y, x, at: _in_dtype_of(x, scatter.given(key=at, to=shape(x))(g)),),  # what a Value gets is not `fitted`
-                      rank=0, flow=("G at its place, else 0",),
+                      (lambda t, y, x, at: item.given(at=at)(t) if at else single(t),), rank=0,
+                      flow=("G at its place, else 0",),
                       spelled=lambda at: {**_indexed(at), "scalar": lambda x: float(x[at])})
 # fmt: on
 

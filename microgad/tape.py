@@ -9,6 +9,7 @@ import numpy as np
 
 from .order import EMPTY
 from .primitive import Primitive
+from .structural import single
 
 Type = tuple[tuple[int, ...], np.dtype[Any]]  # of an array: its shape and dtype
 
@@ -74,6 +75,8 @@ class Tape:
         Whether some of its arrays stand for numbers that are an error outside of the domain of a row.
     inlined : int
         How many operations on numbers its arrays stand for.
+    checks : int
+        How many of the outputs, the last ones, are no results: they are computed to see whether they can be.
     """
 
     def __init__(self, name: str, inputs: Sequence[Input] = ()) -> None:
@@ -85,13 +88,14 @@ class Tape:
         self.numbers: dict[int, Any] = {}
         self.names = {i: x.name for i, x in enumerate(self.inputs) if x.name}
         self.outputs: list[int] = []
-        self.strict, self.inlined = False, 0
+        self.strict, self.inlined, self.checks = False, 0, 0
         self._constants: dict[Any, int] = {}
 
     @classmethod
     def of_graph(
-        cls, name: str, given: Sequence[tuple[Any, Input]], order: Sequence[Any], results: Sequence[Any]
-    ) -> Any:
+        cls, name: str, given: Sequence[tuple[Any, Input]], order: Sequence[Any], results: Sequence[Any],
+        trace: Any = None,
+    ) -> Any:  # fmt: skip
         """The program that a graph is.
 
         Parameters
@@ -105,6 +109,9 @@ class Tape:
             Leaves among them are constants. Every other node is an input as well.
         results : sequence of Node
             What comes out.
+        trace : Trace, optional
+            Of which this is the graph. Then what leads to no result comes out after the results if it may be outside of
+            the domain of its row, for to compute it is an error there.
         """
         born, live = object(), object()
         for node in order:
@@ -128,6 +135,12 @@ class Tape:
                     a.mark = live
                 if type(b) is not float and b.mark is born:
                     b.mark = live
+        if trace is not None:
+            lost = [x for x in order if x.mark is born and x.prim is not None and x.prim.domain and trace.checks(x)]
+            if lost:
+                found = cls.of_graph(name, given, order, [*results, *lost])
+                found.checks = len(lost)
+                return found
         kept.reverse()
         outside: list[Any] = []
         known = len(given)
@@ -180,10 +193,13 @@ class Tape:
         values = list(given)
         for i in range(len(values), len(self.rows)):
             row = self.rows[i]
+            operands = [values[x] for x in self.operands[i]]
             if row is None:
                 values.append(self.numbers[i])
+            elif row.name == "item" and not row.params["at"]:
+                values.append(single(operands[0]))
             else:
-                values.append(row(*[values[x] for x in self.operands[i]]))
+                values.append(row(*operands))
         for i, name in self.names.items():
             if i >= len(given) and hasattr(values[i], "_name") and not values[i]._name:
                 values[i]._name = name

@@ -42,6 +42,8 @@ class Trace:
         Whether some arrays stand for numbers that are an error outside of the domain of a row.
     inlined : int
         How many operations on numbers were replaced by some on arrays.
+    arrays, replaced : set of int
+        The ids of arrays that stand for numbers, and of the numbers that were replaced by arrays.
     """
 
     def __init__(
@@ -53,6 +55,8 @@ class Trace:
         self.alone: bool = alone or (outer is not None and outer.alone)
         self.inline = inline
         self.strict, self.inlined = False, 0
+        self.arrays: set[int] = set()
+        self.replaced: set[int] = set()
 
     def born(self, row: Primitive, operands: Sequence[Any], value: Any) -> Any:
         """A new node of `row`, as a tracer."""
@@ -77,6 +81,10 @@ class Trace:
             if not number:
                 node.needs = False
         return node
+
+    def checks(self, node: Any) -> bool:
+        """Whether a node that leads to no result is an error where it is outside of the domain of its row."""
+        return id(node) in self.arrays or (type(node._value) is float and id(node) not in self.replaced)
 
     def constant(self, leaf: Any) -> None:
         """Take a new Tensor that needs no gradient for an array of the function's."""

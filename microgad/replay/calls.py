@@ -19,6 +19,7 @@ from microgad.naming import Text, counted, listed
 from microgad.operators import as_float
 from microgad.primitive import ranks, silent, tracing, watchers
 from microgad.recording import silenced
+from microgad.tape import Input
 from microgad.tensor import USED, Tensor, leaf
 from microgad.tracers import of_floats
 from microgad.trees import LEAF, ONE, Structure, tree_unflatten
@@ -53,6 +54,8 @@ class Entry:
         self.unlike = [k for k, x in arrays if type(x) is not np.ndarray or not x.ndim or of_floats(x) is not x]
         self.nodes = tuple([x.node for x in tape.inputs[n:]])
         self.kernel = Kernel(tape, [k for k, plain in enumerate(traced.plain) if not plain])
+        for of in (tape, self.kernel.arrays):  # the example itself may go
+            of.inputs = [_forgotten(x) if x.node is None and x.type else x for x in of.inputs]
         self.readers = [self._reader(source, n) for source in self.kernel.sources]
         self.tensors = [x for x in self.nodes if isinstance(x, Tensor)]
         self.leaves_only = all(x.prim is None for x in self.nodes)
@@ -97,8 +100,8 @@ class Entry:
     def stale(self) -> str | None:
         """Why the function has to be traced again; None if it has not."""
         for module, training in self.traced.modes:
-            if module.training is not training:
-                return f"{type(module).__name__}.{'train' if module.training else 'eval'}() was called"
+            if (now := module()) is not None and now.training is not training:
+                return f"{type(now).__name__}.{'train' if now.training else 'eval'}() was called"
         for x, needs in self.traced.needs:
             if x.needs is not needs:
                 return f"requires_grad of {x.name or 'a leaf'} was set"
@@ -175,6 +178,12 @@ class Entry:
         how = "straight-line Python" if kernel.python else "NumPy"
         times = counted(self.calls, "call") + (f", {self.eager:,} more in the function itself" if self.eager else "")
         return f"({listed(given)}): {how}, {kernel.why}; {times}; traced and planned in {1e3 * self.seconds:.1f} ms"
+
+
+def _forgotten(x: Input) -> Input:
+    """An argument with other numbers, and no memory of its own, in the place of the example."""
+    assert x.type is not None
+    return x._replace(example=np.broadcast_to(np.ones((), x.type[1]), x.type[0]))
 
 
 def _operand(x: Any, data: Any) -> Any:
@@ -261,6 +270,14 @@ class Jitted:
             others = [x for x in self._others.get(key, ()) if x is not entry]
             self._others[key] = [before, *others][:MODES]
         self._entries[key] = entry
+
+        def end(_: Any) -> None:
+            self._entries.pop(key, None)
+            self._others.pop(key, None)
+
+        for x in key[1:]:
+            if type(x) is Static:
+                x.watch(end)
         if len(self._entries) > MANY:
             oldest = next(iter(self._entries))
             del self._entries[oldest]

@@ -41,9 +41,12 @@ def inlined(f: Callable[..., Any]) -> Callable[..., Any]:
         outer.inlined += trace.inlined
         found, structure = tree_flatten(out)
         results = [x for x in found if isinstance(x, Node)]
-        kernel = Kernel(Tape.of_graph("", [], trace.nodes, results))
+        kernel = Kernel(Tape.of_graph("", [], trace.nodes, results, trace))
+        outer.arrays |= trace.arrays
+        outer.replaced |= trace.replaced
         if not kernel.regular:
             return out
+        outer.replaced.update(map(id, trace.nodes))
         outer.strict |= kernel.strict
         outer.inlined += kernel.numbers
         given = [x.node for x in kernel.tape.inputs]
@@ -54,6 +57,7 @@ def inlined(f: Callable[..., Any]) -> Callable[..., Any]:
         ]  # fmt: skip
         values = kernel.arrays.replay(operands)
         made = iter([values[i] for i in kernel.arrays.outputs])
+        outer.arrays.update(id(x) for x in values if isinstance(x, Node) and x.prim is not None and x.prim.partials)
         made_of = [next(made) if isinstance(x, Node) else x for x in found]
         return tree_unflatten(structure, made_of)
 

@@ -26,12 +26,12 @@ from . import derive
 from .expand import expanded
 from .lower import Lowered, compiled
 from .optimise import optimised
-from .plan import SAME
+from .plan import VIEWS
 from .regroup import IrregularError, regrouped
 from .scalars import scalars
 from .traced import uncollected
 
-MOVES = (*SAME, "item")  # rows that compute nothing
+MOVES = (*VIEWS, "item", "index", "scatter", "stack", "concatenate", "place", "assemble", "broadcast_to")
 SPARE = 8  # sets of buffers that are kept for later calls
 Passes = tuple[Callable[..., Any], Callable[..., Any]]
 
@@ -130,8 +130,6 @@ class Kernel:
         Whether it was regrouped, and whether most of it is computed number by number.
     numbers : int
         How many operations on numbers have become some on arrays.
-    why : str
-        Why it runs as it does.
     without_axes : bool
         Whether there are arrays without axes among the inputs, which it may compute with as numbers.
     of : list of int
@@ -156,14 +154,18 @@ class Kernel:
         rows = sum(row is not None and row.name not in MOVES for row in self.arrays.rows)
         self.numbers = len(numbers) * self.regular + tape.inlined  # operations on numbers that are on arrays now
         self.python = not self.regular and not tape.inlined and 2 * len(numbers) > rows
-        if self.numbers:
-            why = f"{counted(self.numbers, 'operation')} on numbers became {rows:,} on arrays"
-        self.why = why if self.numbers or self.python else "arrays as they were written"
+        self._why = why
         self.without_axes = any(x.type is not None and x.type[0] == () for x in tape.inputs)
         self.where: dict[int, int] = {}  # of each input of the program the one of `arrays` that it is or lies in
         for k, source in enumerate(self.sources):
             self.where |= dict.fromkeys(source if isinstance(source, list) else [source], k)
-        self.of = list(range(len(tape.outputs)) if of is None else of)
+        count = len(tape.outputs) - tape.checks
+        if self.regular and tape.checks:  # whole arrays, and not number by number
+            made, operands, outputs = self.arrays.rows, self.arrays.operands, self.arrays.outputs
+            taken = [made[i] is not None and made[i].name == "item" for i in outputs[count:]]  # type: ignore[union-attr]
+            checks = [operands[i][0] if item else i for i, item in zip(outputs[count:], taken, strict=True)]
+            self.arrays.outputs = [*outputs[:count], *dict.fromkeys(checks)]
+        self.of = list(range(count) if of is None else of)
         self.parts = [Part(self, place, tape.types[tape.outputs[k]]) for place, k in enumerate(self.of)]
         for part, start in zip(self.parts, accumulate((part.size for part in self.parts), initial=0), strict=False):
             part.put(start)
@@ -181,6 +183,14 @@ class Kernel:
         """The inputs that nothing is computed of."""
         used = set(chain.from_iterable(self.tape.operands)) | {self.tape.outputs[k] for k in self.of}
         return set(range(len(self.tape.inputs))) - used
+
+    @property
+    def why(self) -> str:
+        """Why it runs as it does."""
+        if self.numbers:
+            rows = sum(row is not None and row.name not in MOVES for row in optimised(self.arrays).rows)
+            return f"{counted(self.numbers, 'operation')} on numbers became {rows:,} on arrays"
+        return self._why if self.python else "arrays as they were written"
 
     # ---- running
 

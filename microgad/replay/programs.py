@@ -373,10 +373,11 @@ class Program:
             return v1, (d_x, d_y)
         """
         tape, by = self.tape, list[int]()
-        if len(tape.outputs) == 1 and (tape.types[tape.outputs[0]] or ((),))[0] == ():
+        one = len(tape.outputs) == 1 and (tape.types[tape.outputs[0]] or ((),))[0] == ()
+        if one:
             joint, by = derive.with_gradient(self.tape, range(len(tape.inputs)), [0])
             tape = optimised(joint.bound({len(tape.inputs): 1.0}), READABLE)
-        return Writer(tape, len(self.tape.outputs), by).source()
+        return Writer(tape, len(self.tape.outputs), by, one).source()
 
     def graph(self) -> list[Any]:
         """The results as nodes, above leaves with the numbers of the example: the graph that the program is.

@@ -20,7 +20,8 @@ from .rows import spelled
 ONE_BY_ONE = 12  # so many single numbers that a function closes over are arguments of their own; more are one array
 WIDE = 100  # columns, from which on a call is broken into lines
 SOURCES = {  # rows whose text is no Python, or another one
-    "greater": "{} > {}", "equal": "{} == {}", "where": "np.where({}, {}, {})", "relu": "np.maximum({}, 0.0)",
+    "greater": "1.0 * ({} > {})", "equal": "1.0 * ({} == {})", "where": "np.where({}, {}, {})",
+    "relu": "np.maximum({}, 0.0)",
     "clip": "np.clip({}, {}, {})", "step": "np.heaviside({}, 1.0)", "identity": "{}", "data": "{}", "detach": "{}",
 }  # fmt: skip
 INFIX = {"add": 1, "sub": 1, "mul": 2, "div": 2, "neg": 3, "pow": 4, "matmul": 2}
@@ -96,13 +97,19 @@ class Writer:
         How many come first.
     by : sequence of int
         By which inputs the derivatives are.
+    differentiated : bool
+        Whether there is a derivative by each input: 0 by those that lead to no result.
     """
 
-    def __init__(self, tape: Tape, results: int, by: Sequence[int]) -> None:
+    def __init__(self, tape: Tape, results: int, by: Sequence[int], differentiated: bool) -> None:
         self.tape, self.results = tape, results
         # The arguments of the function come first, then what it closes over.
         self.inputs = sorted(range(len(tape.inputs)), key=lambda i: tape.inputs[i].node is not None)
         slopes = dict(zip(by, tape.outputs[results:], strict=True))
+        for i in self.inputs if differentiated else ():
+            if i not in slopes:  # nothing is computed of it
+                kind = tape.types[i]
+                slopes[i] = tape.constant(0.0 if kind is None else np.zeros(*kind))
         self.by = [i for i in self.inputs if i in slopes]
         self.outputs = [*tape.outputs[:results], *(slopes[i] for i in self.by)]
         self.taken, self.count = {"np", "math"}, dict[str, int]()
@@ -329,6 +336,8 @@ class Writer:
     def _along(self, i: int, row: Primitive, names: Sequence[str], given: Sequence[int]) -> str:
         """A reduction."""
         axis = row.params["axis"]
+        if row.name == "mean" and 0 in self.shape(given[0]):  # of which NumPy warns
+            return f"np.full({self.shape(i)}, math.nan)"
         said = [] if axis is None else [f"axis={axis[0] if len(axis) == 1 else axis}"]
         said += ["keepdims=True"] * row.params["keepdims"]
         return f"np.{row.name}({', '.join([names[0], *said])})"

@@ -56,13 +56,13 @@ def _mul(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) 
                 fits = both.size <= max(np.size(number), np.size(other)) and (b.fast or not both.ndim)
                 if fits and _at_once(number, other):
                     return b.emit(mul, (_constant(b, both), y), kind)
-            elif not b.shape(d) and not np.ndim(number) and b.shape(y):
+            elif not b.shape(d) and not np.ndim(number) and b.shape(y) and _at_once(number, 1.0):
                 return b.emit(mul, (b.emit(mul, (c, d), b.type(d)), y), kind)
     return _narrow(b, row, given, kind) or b.anew(row, given, kind)
 
 
 def _at_once(c: Any, d: Any) -> bool:
-    """Whether c (d x) is (c d) x for all x that are not close to what a float can hold."""
+    """Whether c (d x) is (c d) x for all numbers that are not close to the largest and smallest floats."""
     sizes = np.abs(np.concatenate([np.ravel(c), np.ravel(d)]))
     return bool(((sizes >= 1e-6) & (sizes <= 1e6)).all())
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import gc
 import inspect
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import RLock
-from types import ModuleType
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -81,13 +82,35 @@ def _key(x: Any) -> Any:
     return kind, x
 
 
+KEPT = (type, FunctionType, BuiltinFunctionType, ModuleType)  # what a program may keep alive
+
+
 class Static:
-    """What is no number, or is named to be a part of the function: another one makes another program."""
+    """What is no number, or is named to be a part of the function: another one makes another program.
 
-    __slots__ = ("key", "value")
+    Of an argument that is known by its identity it is a weak reference, so that a program keeps no object alive.
+    """
 
-    def __init__(self, value: Any) -> None:
-        self.value, self.key = value, _key(value)
+    __slots__ = ("_value", "key", "weak")
+
+    def __init__(self, value: Any, given: bool = False) -> None:
+        self.key, self.weak = _key(value), False
+        by_identity: Any = type(value).__hash__ is object.__hash__  # type: ignore[comparison-overlap]
+        if given and by_identity and not isinstance(value, KEPT):
+            with suppress(TypeError):  # it can be no weak reference
+                value, self.weak = ref(value), True
+                self.key = type(value()), id(value())
+        self._value = value
+
+    @property
+    def value(self) -> Any:
+        """The thing; None where it is an argument that is no more, as the object of a method may be."""
+        return self._value() if self.weak else self._value
+
+    def watch(self, end: Callable[[Any], None]) -> None:
+        """Call `end` when an argument is no more: another object may have its place in memory, and so its key."""
+        if self.weak:
+            self._value = ref(self._value(), end)
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -106,12 +129,12 @@ def flattened(args: Any, kwargs: Any, static: Collection[Any] = ()) -> tuple[lis
     ['float', 'float', 'Static'] ((*, [*]), {'mode': *})
     """
     if static:
-        args = tuple([Static(x) if i in static else x for i, x in enumerate(args)])
-        kwargs = {k: Static(x) if k in static else x for k, x in kwargs.items()}
+        args = tuple([Static(x, True) if i in static else x for i, x in enumerate(args)])
+        kwargs = {k: Static(x, True) if k in static else x for k, x in kwargs.items()}
     leaves, structure = tree_flatten((args, kwargs))
     if set(map(type, leaves)) <= ALWAYS:
         return leaves, structure
-    return [x if is_data(x) or type(x) is Static else Static(x) for x in leaves], structure
+    return [x if is_data(x) or type(x) is Static else Static(x, True) for x in leaves], structure
 
 
 class Traced:
@@ -133,7 +156,7 @@ class Traced:
         For each leaf of that the number of an output of the tape, or something `Static`.
     plain : list of bool
         For each output whether it is a plain number or array where nothing is traced.
-    modes : list of (module, bool)
+    modes : list of (weak reference to a module, bool)
         The modules that were called, and whether they were training.
     needs : list of (Tensor, bool)
         The leaves that were asked whether they need a gradient, and the answer.
@@ -174,12 +197,14 @@ class Traced:
                     f"{name} returns {shown(x)}, in which numbers are traced: a list, tuple or dict can hold them"
                 )
         nodes = [x for x in found if isinstance(x, Node)]
-        self.tape: Tape = Tape.of_graph(name, [(x, as_input(x)) for x in given], trace.nodes, nodes)
+        whole = None if trace.alone else trace  # a program leaves out what leads to no result
+        self.tape: Tape = Tape.of_graph(name, [(x, as_input(x)) for x in given], trace.nodes, nodes, whole)
         self.tape.strict, self.tape.inlined = trace.strict, trace.inlined
         self.plain = [type(x) in PLAIN for x in nodes]
         outputs = iter(range(len(nodes)))
         self.results: list[Any] = [next(outputs) if isinstance(x, Node) else Static(x) for x in found]
-        self.modes, self.needs = list(trace.modes.items()), trace.needs
+        self.modes = [(ref(module), training) for module, training in trace.modes.items()]
+        self.needs = trace.needs
         trace.close(given)
 
 

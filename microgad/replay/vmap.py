@@ -16,9 +16,11 @@ from microgad.errors import InputError, ShapeError, shown
 from microgad.naming import Text
 from microgad.node import Node
 from microgad.primitive import tracing
+from microgad.primitives import identity
 from microgad.structural import shape, transpose
 from microgad.tape import Tape
-from microgad.tracers import PLAIN, tracer
+from microgad.tensor import Tensor
+from microgad.tracers import AS_NODE, PLAIN, number_of, tracer
 from microgad.tracing import traced
 from microgad.trees import Structure, tree_flatten, tree_leaves, tree_structure, tree_unflatten
 
@@ -94,7 +96,7 @@ class Mapped:
         if 0 in sizes or any(isinstance(x, (list, tuple)) and not x for x in args):
             raise ShapeError(f"{self._name}: there are no examples")
         if not sizes:
-            given = ", ".join(f"{_said(structure, k)} is {shown(x)}" for k, x in enumerate(leaves[:3]))
+            given = ", ".join(f"{_said(structure, k)} is {_kind_of(x)}" for k, x in enumerate(leaves[:3]))
             raise ShapeError(f"{self._name}: no argument has an axis of examples" + f": {given}" * bool(given))
         return leaves, structure, mapped, next(iter(sizes))
 
@@ -108,9 +110,7 @@ class Mapped:
         whole = [isinstance(axis, (list, tuple, dict)) for axis in (*self._axes(args), *[0] * len(kwargs))]
         outs = []
         for i in range(size):
-            one = [
-                x if axis is None else x[(slice(None),) * axis + (i,)] for x, axis in zip(leaves, mapped, strict=True)
-            ]
+            one = [x if axis is None else _taken(x, axis, i) for x, axis in zip(leaves, mapped, strict=True)]
             positional, named = tree_unflatten(structure, one)
             each = zip((*args, *kwargs.values()), asked, (*positional, *named.values()), whole, strict=True)
             taken = [now if x is y or nested else y[i] for x, y, now, nested in each]
@@ -157,6 +157,8 @@ class Mapped:
             raise InputError(f"{self._name}: {which} is a list of examples: its axis is 0, not {shown(axis)}")
         found = [tree_flatten(one) for one in x]
         for k, (leaves, structure) in enumerate(found):
+            if strange := [leaf for leaf in leaves if not is_data(leaf)]:
+                raise InputError(f"{self._name}: {which}[{k}] holds {shown(strange[0])}, which is no number")
             shapes = [list(map(shape, of)) for of in (found[0][0], leaves)]
             if structure != found[0][1] or shapes[0] != shapes[1]:
                 kinds = [f"the structure {structure}", f"{found[0][1]}"] if structure != found[0][1] else [
@@ -191,7 +193,7 @@ class Mapped:
             out = self._f(*positional, **named)
         found, outer = tree_flatten(out)
         nodes = [x for x in found if isinstance(x, Node)]
-        tape: Tape = Tape.of_graph(self._name, [(x, as_input(x)) for x in given], trace.nodes, nodes)
+        tape: Tape = Tape.of_graph(self._name, [(x, as_input(x)) for x in given], trace.nodes, nodes, trace)
         trace.close(given)
         kernel = Kernel(tape)
         if (around := tracing.get(get_ident())) is not None:
@@ -211,12 +213,20 @@ class Mapped:
         results = Batch(kernel.arrays, size).run(operands, flags)
         made = iter(results)
         axes = self._of_leaves("out_axes", self._out_axes, out)
-        return tree_unflatten(outer, [self._placed(x, axis, size, made) for x, axis in zip(found, axes, strict=True)])
+        placed = [self._placed(x, axis, size, made) for x, axis in zip(found, axes, strict=True)]
+        if around is not None:
+            around.arrays.update(id(x) for x, _ in made if isinstance(x, Node))  # what leads to no result
+        return tree_unflatten(outer, placed)
 
     def _placed(self, x: Any, axis: int | None, size: int, made: Iterator[tuple[Any, bool]]) -> Any:
         """A leaf of the result with the axis of examples where it is asked for."""
         if isinstance(x, Node):
+            plain = type(x) in PLAIN
             x, many = next(made)
+            if not isinstance(x, Node) and not plain:  # a constant that was a Value or Tensor
+                x = AS_NODE(number_of(Tensor(x)))
+            elif many and isinstance(x, Node) and x.prim is None:
+                x = identity(x)  # no argument itself comes out
         elif is_data(x):
             x, many = np.asarray(x, float), False
         else:
@@ -249,6 +259,16 @@ def _example(x: Any, axis: int) -> Any:
     one = np.asarray(getattr(x, "_value", x)).take(0, axis)
     plain = not isinstance(x, Node) or type(x) in PLAIN
     return tracer(x, float(one) if plain and not one.ndim else np.asarray(one))
+
+
+def _kind_of(x: Any) -> str:
+    return f"an array of {x.dtype} of shape {x.shape}" if isinstance(x, np.ndarray) else shown(x)
+
+
+def _taken(x: Any, axis: int, i: int) -> Any:
+    """An example of an array; a single number of a plain one as Python has it, as in a list."""
+    one = x[(slice(None),) * axis + (i,)]
+    return float(one) if isinstance(one, np.generic) else one
 
 
 def _last(x: Any, axis: int) -> Any:
