@@ -42,7 +42,7 @@ def as_float(x: Any) -> float:
         try:
             return float(x)
         except OverflowError:
-            raise InputError(f"a number that is too large for a float: {shown(x)}") from None
+            raise InputError(f"a Value holds one real number, not {shown(x)}, too large for a float") from None
         except (TypeError, ValueError):
             pass
     raise InputError(f"a Value holds one real number, not {shown(x)}")
