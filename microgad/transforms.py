@@ -232,7 +232,8 @@ def _full(x: Any, like: Any) -> Any:
         return np.array(x, data.dtype) if np.shape(x) == data.shape else np.full(data.shape, x, data.dtype)
     if type(data) is float:
         return single(x)
-    x = stack([x]).reshape(data.shape) if type(x._value) is float else x
+    if type(x._value) is float:
+        x = stack([_as_node(x)]).reshape(data.shape)
     return x if dtype(x) == data.dtype else cast.given(to=data.dtype)(x)
 
 
@@ -240,9 +241,14 @@ def _own(x: Any, node: bool) -> Any:
     """A number, array or node for the caller: no leaf of another, whose data could be set."""
     if isinstance(x, Node):
         if node:
-            return AS_NODE(x) if getattr(x, "plain", False) else identity(x) if x.prim is None else x
+            return _as_node(x) if x.prim is not None or getattr(x, "plain", False) else identity(x)
         return number_of(x)
     return x if not node else Value(x) if type(x) is float else Tensor(x)
+
+
+def _as_node(x: Any) -> Any:
+    """What stands for a plain number while a function is traced as a Value or Tensor; any other node as it is."""
+    return AS_NODE(x) if getattr(x, "plain", False) else x
 
 
 def _function(f: Any, what: str) -> None:
@@ -737,5 +743,5 @@ def _diagonal(run: Run, ways: list[Any], x: Node) -> Any:
         if any(isinstance(way, Node) for way in ways):
             numbers = [index_of.given(key=at)(way) for at, way in zip(places, ways, strict=True)]
             return _own(reshape.given(to=to)(stack(numbers)), run.wraps)
-        ways = [np.array([way[at] for at, way in zip(places, ways, strict=True)], dtype(x)).reshape(to)]
+        ways = [np.array([np.asarray(way)[at] for at, way in zip(places, ways, strict=True)], dtype(x)).reshape(to)]
     return _own(ways[0], run.wraps)

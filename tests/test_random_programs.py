@@ -1011,6 +1011,15 @@ def test_random_compositions(seeds):
     each_of(seeds, lambda seed: check_calls(*drawn(seed, Composition)), lambda seed: shown(seed, Composition))
 
 
+def test_what_once_failed():
+    """Seeds from longer runs, one for each cause."""
+    for seed in (1868, 2026, 3221):
+        check_trace(*drawn(seed), seed)
+        check_calls(*drawn(seed))
+    for seed in (440, 549, 570, 1087):
+        check_calls(*drawn(seed, Composition))
+
+
 # ---- where there is no number, or no finite one
 
 EDGES: list[tuple[int, Callable[..., Any]]] = [

@@ -57,6 +57,13 @@ class Entry:
         for of in (tape, self.kernel.arrays):  # the example itself may go
             of.inputs = [_forgotten(x) if x.node is None and x.type else x for x in of.inputs]
         self.readers = [self._reader(source, n) for source in self.kernel.sources]
+        self.takers = self.readers  # of gradients
+        if tape.checks:
+            idle = {id(self.nodes[i - n]) for i in self.kernel.idle if i >= n}
+            self.takers = [
+                (how, [x if id(x) not in idle else NOBODY for x in what] if how == "nodes" else what)
+                for how, what in self.readers
+            ]
         self.tensors = [x for x in self.nodes if isinstance(x, Tensor)]
         self.leaves_only = all(x.prim is None for x in self.nodes)
         self.answers = [self._answer(x, n) for x in traced.results]
@@ -163,9 +170,9 @@ class Entry:
         """For each input of the kernel the operand that it was, or the operands."""
         idle = self.kernel.idle
         return [
-            what if how == "nodes" else [operands[i] if i not in idle else NOBODY for i in what] if how == "arguments"
+            [operands[i] if i not in idle else NOBODY for i in what] if how == "arguments"
             else operands[what] if how == "argument" else what
-            for how, what in self.readers
+            for how, what in self.takers
         ]  # fmt: skip
 
     def said(self) -> str:
@@ -376,10 +383,12 @@ def jit(
 
     Notes
     -----
-    Leaves that `f` closes over are read in each call. Anything else that it reads from around it is frozen when it is
-    traced; where a name in its module or around it means another object later, such as a new learning rate, or a module
-    that it calls has changed between ``train()`` and ``eval()``, it is traced again. An array that is changed in place
-    is not noticed: give it as an argument.
+    Leaves that `f` closes over are read in each call. All else that it reads around it is frozen when it is traced:
+    variables of its module and of functions around it, attributes of objects, what is in lists, dicts and sets. When
+    one of them is another thing by the next call, such as a new learning rate or a layer more, it is traced again, and
+    so when a module changes between ``train()`` and ``eval()``. An array that is changed in place is not noticed, for
+    that it would have to be read: give it as an argument. Nor is what has no name in the code of `f`, such as
+    ``getattr(model, name)``, ``globals()["k"]`` or a file.
 
     Examples
     --------

@@ -180,8 +180,15 @@ class Kernel:
 
     @cached_property
     def idle(self) -> set[int]:
-        """The inputs that nothing is computed of."""
-        used = set(chain.from_iterable(self.tape.operands)) | {self.tape.outputs[k] for k in self.of}
+        """The inputs that lead to no result that is a node."""
+        tape = self.tape
+        used = {tape.outputs[k] for k in self.of}
+        if tape.checks:
+            for i in range(len(tape.rows) - 1, len(tape.inputs) - 1, -1):
+                if i in used:
+                    used.update(tape.operands[i])
+        else:
+            used.update(chain.from_iterable(tape.operands))
         return set(range(len(self.tape.inputs))) - used
 
     @property

@@ -184,6 +184,9 @@ class Lowered(Memory):
         name = self.bound(rule, f"{row.name}{i}" if row.params else row.name)
         self.name[i] = f"v{i}"
         self.line(f"v{i} = {name}({', '.join(map(self.use, given))})")
+        kind = self.tape.types[i]
+        if kind is not None and kind[1] != np.float64 and any(map(self.single, given)):  # which are floats in the code
+            self.line(f"v{i} = v{i}.astype({kind[1].name!r}, copy=False)")
         if row.name not in ("index", "broadcast_to"):
             return
         self.flat.discard(i)

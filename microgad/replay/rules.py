@@ -104,7 +104,9 @@ def _narrow(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | Non
     for k, i in enumerate(given):
         alone = math.prod(b.shape(i)) == 1
         below = b.made_by(i, broadcast_to) or (b.made_by(i, reshape) or b.made_by(i, scatter) if alone else None)
-        if below is None or (b.type(below[0]) is not None and b.type(below[0])[1] != b.type(i)[1]):  # type: ignore[index]
+        if below is None or (alone and math.prod(b.shape(below[0])) != 1):
+            continue
+        if b.type(below[0]) is not None and b.type(below[0])[1] != b.type(i)[1]:  # type: ignore[index]
             continue
         shapes = [b.shape(below[0]) if j == k else b.shape(x) for j, x in enumerate(given)]
         if np.broadcast_shapes(*shapes) == kind[0]:

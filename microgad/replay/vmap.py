@@ -309,6 +309,9 @@ def vmap(f: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Any:
         In a call, if the arguments have no such axis, or different numbers of examples.
     TraceError
         In a call, as under `jit`.
+    DomainError
+        In a call, if a number of one of the examples is outside the domain of an operation: as under `jit` the function
+        itself is called then, one example after the other.
 
     Examples
     --------
