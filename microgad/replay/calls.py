@@ -208,7 +208,25 @@ def _packer(structure: Structure) -> Callable[[list[Any]], Any]:
     return partial(tree_unflatten, structure)
 
 
-class Jitted:
+class Around:
+    """What stands for a function: a method where that is one, and of a module with its parameters and the like."""
+
+    _f: Any
+    _name: str
+
+    def __get__(self: Any, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._f, name)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._name}>"
+
+
+class Jitted(Around):
     """A function under `jit`, called as it is; see there."""
 
     def __init__(self, f: Callable[..., Any], static: Collection[Any] = (), reads: Any = None, name: str = "") -> None:
@@ -290,19 +308,8 @@ class Jitted:
             del self._entries[oldest]
             self._others.pop(oldest, None)
 
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else MethodType(self, instance)
-
     def __reduce__(self) -> Any:
         return type(self), (self._f, self._static)  # what was traced is of this one
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self._f, name)  # of a module: its parameters and the like
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} of {self._name}>"
 
     def explain(self) -> Text:
         """How the function runs: what it was turned into, why, how often it ran, and why it was traced again.

@@ -97,8 +97,8 @@ class Frame:
         self.forward, self.backward = passes
         self.owners: Any = None
 
-    def __del__(self) -> None:
-        if len(self.variant.pool) < SPARE:
+    def __del__(self, spare: int = SPARE) -> None:  # the name may be gone when Python ends
+        if len(self.variant.pool) < spare:
             self.variant.pool.append((self.forward, self.backward))
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial, update_wrapper
 from operator import index
 from threading import get_ident
-from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -25,12 +24,12 @@ from microgad.tracing import traced
 from microgad.trees import Structure, tree_flatten, tree_leaves, tree_structure, tree_unflatten
 
 from .batching import Batch
-from .calls import Jitted
+from .calls import Around, Jitted
 from .kernel import Kernel
 from .traced import as_input, is_data
 
 
-class Mapped:
+class Mapped(Around):
     """A function under `vmap`; see there."""
 
     def __init__(self, f: Callable[..., Any], in_axes: Any, out_axes: Any) -> None:
@@ -51,17 +50,6 @@ class Mapped:
 
     def __reduce__(self) -> Any:
         return type(self), (self._f, self._in_axes, self._out_axes)
-
-    def __get__(self, instance: Any, owner: Any = None) -> Any:
-        return self if instance is None else MethodType(self, instance)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self._f, name)  # of a module: its parameters and the like
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._name}>"
 
     def explain(self) -> Text:
         """How the function runs; see `jit`."""
