@@ -1013,7 +1013,7 @@ def test_random_compositions(seeds):
 
 def test_what_once_failed():
     """Seeds from longer runs, one for each cause."""
-    for seed in (1868, 2026, 3221):
+    for seed in (1868, 2026, 3221, 6257):
         check_trace(*drawn(seed), seed)
         check_calls(*drawn(seed))
     for seed in (440, 549, 570, 1087):

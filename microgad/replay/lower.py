@@ -452,7 +452,7 @@ class Lowered(Memory):
         for k, x in enumerate(given):
             if k in aimed:
                 continue
-            name = self.view_of(i, self.part(whole, row, i, k)[0])
+            name = self.view_of(i, self.part(whole, row, i, k))
             once = x in self.tape.numbers and i in self.fixed
             (self.top.append if once else self.line)(f"{name}[...] = {self.use(x)}")
 
@@ -463,7 +463,7 @@ class Lowered(Memory):
         for k, x in enumerate(given):
             seen = window(met, *row.params["spots"][k])
             if k not in aimed:
-                name = self.view_of(i, self.part(whole, row, i, k)[0])
+                name = self.view_of(i, self.part(whole, row, i, k))
                 self.line(f"{name}[...] {'+' if seen.any() else ''}= {self.use(x)}")
             seen[...] = True
         if self.whole[i] == (True, True) and i in self.fixed:

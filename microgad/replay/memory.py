@@ -171,31 +171,28 @@ class Memory(Plan):
         whole = self.joined(j)
         row = self.tape.rows[j]
         assert row is not None
-        text, flat = self.part(whole, row, j, k)
+        text = self.part(whole, row, j, k)
         piece = self.shape(self.tape.operands[j][k])
         if piece != self.shape(i):
             text += f".reshape({self.shape(i)})"
         if j not in self.fixed:
             self.fixed.discard(i)
         self.name[i] = self.view_of(j, text, f"{'s' if j in self.fixed else 'v'}{i}")
-        if not flat:
+        if not self.in_a_row(j, k):
             self.flat.discard(i)
         return self.name[i]
 
-    def part(self, whole: str, row: Primitive, j: int, k: int) -> tuple[str, bool]:
-        """Part `k` of what is joined, and whether its numbers lie in a row."""
+    def part(self, whole: str, row: Primitive, j: int, k: int) -> str:
+        """Part `k` of what is joined."""
         parts = self.tape.operands[j]
         if row.name == "concatenate":
             axis = row.params["axis"]
             start = sum(self.shape(x)[axis] for x in parts[:k])
             cut = ":, " * axis + f"{start}:{start + self.shape(parts[k])[axis]}"
-            return f"{whole}[{cut}]", math.prod(self.shape(j)[:axis]) == 1
+            return f"{whole}[{cut}]"
         offset, strides, to = row.params["spots"][k]
-        size = math.prod(self.shape(j))
         flat = whole if len(self.shape(j)) == 1 else f"{whole}.reshape(-1)"
-        steps = [math.prod(to[a + 1 :]) for a in range(len(to))]
-        ordered = all(s == t for s, t, n in zip(strides, steps, to, strict=True) if n > 1)
-        return self.seen_in(flat, offset, strides, to, size), ordered
+        return self.seen_in(flat, offset, strides, to, math.prod(self.shape(j)))
 
     def seen_in(self, flat: str, offset: int, strides: Sequence[int], to: tuple[int, ...], size: int) -> str:
         """A view of a flat array."""

@@ -121,11 +121,13 @@ class Plan:
 
     def _aim(self, x: int, i: int, k: int) -> None:
         """Let a value be computed at its place in what it is joined to, where nothing stands against it."""
-        tape = self.tape
+        tape, to = self.tape, [n for n in self.shape(x) if n != 1]
         while x not in self.target and (row := tape.rows[x]) is not None and row.name == "reshape":
             if len(self.users[x]) > 1:
                 return
             [x] = tape.operands[x]
+            if [n for n in self.shape(x) if n != 1] != to and not self.in_a_row(i, k):
+                return  # in another shape the place would be a copy
         row = tape.rows[x]
         if row is None or x in self.target or x in tape.outputs or self.phase[x] != self.phase[i]:
             return
@@ -134,6 +136,16 @@ class Plan:
         written = row.partials and ufunc(row) is not None and x not in self.masks  # by NumPy, where it is told to
         if written or row.name == "matmul" or self._one_axis(x) is not None:
             self.target[x] = (i, k)
+
+    def in_a_row(self, i: int, k: int) -> bool:
+        """Whether the numbers of part `k` of what is joined lie in a row there."""
+        row = self.tape.rows[i]
+        assert row is not None
+        if row.name == "concatenate":
+            return math.prod(self.shape(i)[: row.params["axis"]]) == 1
+        _, strides, to = row.params["spots"][k]
+        steps = [math.prod(to[a + 1 :]) for a in range(len(to))]
+        return all(s == t for s, t, n in zip(strides, steps, to, strict=True) if n > 1)
 
     def _one_axis(self, i: int) -> int | None:
         """Along which axis a value is the sum of a matrix, where a product with ones is that."""
