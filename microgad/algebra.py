@@ -13,6 +13,7 @@ from .naming import all_names, find, literal
 from .node import Node
 from .order import dependents, topological_order
 from .primitives import TABLE
+from .replay.expand import expanded
 from .symbolic import LIMIT, Expr, Formula, applied, apply, leaf_symbols, numeral, operand_formulas, symbol, too_long
 
 MANY = 10_000  # nodes, of which there is no need to count the symbols
@@ -53,6 +54,7 @@ def formula(f: Node, wrt: Node | str | None = None) -> Formula:
     """
     if not isinstance(f, Node):
         raise InputError(f"formula is that of a Value, not of {shown(f)}")
+    f = expanded(f)  # of jitted calls what they compute
     order = topological_order(f)
     x = None if wrt is None else find(order, wrt)
     _guard_size(order, x)

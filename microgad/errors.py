@@ -6,6 +6,7 @@ import linecache
 import os
 import sys
 from collections.abc import Sequence
+from threading import get_ident
 from typing import Any
 
 NOT_REAL = "it is of real numbers, not of complex ones"
@@ -53,6 +54,10 @@ class AnomalyError(MicrogadError, RuntimeError):
 
 class TraceError(MicrogadError, RuntimeError):
     """What cannot be traced, such as a branch that depends on data, with the line of the function that does it."""
+
+
+class TracedAttributeError(TraceError, AttributeError):
+    """An attribute that NumPy's arrays and numbers have, and what stands for them in a trace has not."""
 
 
 class GradCheckError(MicrogadError, AssertionError):
@@ -209,9 +214,20 @@ def no_gradient(name: str) -> InputError:
     )
 
 
+refused: dict[int, list[TraceError]] = {}  # of threads that trace: what was refused, whatever became of the error
+
+
 def untraceable(what: str, why: str, line: str = "") -> TraceError:
     """The error of what cannot be traced, with the line of the user's that asks for it."""
-    return TraceError(f"{line or user_line()} cannot be traced: {what}, and {why}")
+    error = TraceError(untraced(what, why, line))
+    if get_ident() in refused:
+        refused[get_ident()].append(error)
+    return error
+
+
+def untraced(what: str, why: str, line: str = "") -> str:
+    """What is said of something that cannot be traced."""
+    return f"{line or user_line()} cannot be traced: {what}, and {why}"
 
 
 def users(frame: Any) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .array_functions import axis_of, stack, unbind
-from .errors import TraceError, untraceable
+from .errors import TracedAttributeError, TraceError, untraceable, untraced
 from .node import Node
 from .operators import OF_NUMPY, OF_UFUNC, QUESTIONS, Arithmetic, as_float
 from .order import EMPTY
@@ -54,8 +54,9 @@ class _Tracer:
 
     def _refused(self, *args: Any) -> Any:
         raise untraceable(
-            "a whole number is wanted, and this one is traced",
-            "it may be another in the next call; name the argument in static_argnums or static_argnames of mg.jit",
+            "a whole number or a remainder is made of a traced number (int, range, round, //, %)",
+            "it may be another in the next call; compute it outside, and name the argument in static_argnums or "
+            "static_argnames of mg.jit",
         )
 
     __index__ = __round__ = __floor__ = __ceil__ = __trunc__ = __floordiv__ = __rfloordiv__ = _refused
@@ -86,16 +87,12 @@ class _Tracer:
     __rand__, __ror__ = __and__, __or__
 
 
-class _UnknownError(TraceError, AttributeError):
-    """What NumPy's arrays and numbers have, and tracers have not."""
-
-
 def _missing(x: Any, name: str, like: type) -> AttributeError:
     if name.startswith("_") or not hasattr(like, name):
         return AttributeError(f"{type(x).__name__!r} object has no attribute {name!r}")
     of = "a traced array" if like is np.ndarray else "a traced number"
     why = "only NumPy has it; compute with functions of microgad, or outside"
-    return _UnknownError(*untraceable(f"{name} of {of}", why).args)
+    return TracedAttributeError(untraced(f"{name} of {of}", why))
 
 
 class TracedValue(_Tracer, Value, rank=0):
@@ -128,6 +125,13 @@ class TracedArray(TracedTensor, rank=1):
 
     def __getattr__(self, name: str) -> Any:
         raise _missing(self, name, np.ndarray)
+
+    def _in_place(self, other: Any) -> Any:
+        if self.prim is None:
+            raise untraceable("an array is changed in place", "its owner would not see it; x = x + 1 is another array")
+        return NotImplemented  # of what is computed here nobody else knows
+
+    __iadd__ = __isub__ = __imul__ = __itruediv__ = __ipow__ = __imatmul__ = _in_place
 
     def copy(self) -> Any:
         """The array, which nobody can change."""
@@ -289,10 +293,15 @@ _branch = _refusing(
     "a branch depends on a traced number (if, while, and, or, not, max, min, sorted, in)",
     "a program would take the same one for ever; mg.where, mg.maximum and mg.minimum decide anew in each call",
 )
-_cut = _refusing(
-    "a traced number is wanted as a float or an array",
-    "it would be that of this one call for ever; take mg.exp, mg.log … in place of math.exp, math.log …, and mg.stack "
-    "in place of np.array",
+_as_float = _refusing(
+    "float() is taken of a traced number",
+    "it would be that of this one call for ever; leave float() out, take mg.exp, mg.log … in place of math.exp, "
+    "math.log …, and mg.stack in place of an array that is filled number by number",
+)
+_as_array = _refusing(
+    "an array is made of traced numbers",
+    "it would be that of this one call for ever; take mg.stack in place of np.array, sum(xs) / len(xs) in place of "
+    "np.mean, and mg.exp in place of np.exp of a list",
 )
 _set = _refusing(
     "a leaf is written", "a program would not do it again; return what it should become, and set it outside"
@@ -306,7 +315,8 @@ _read = _refusing(
     "it would be that of this one call for ever; give it as an argument, and look at graphs outside",
 )
 _text = _refusing(
-    "a traced number is written as text", "it would be that of this one call for ever; write what the function returns"
+    "a traced number is written as text",
+    "it would be that of this one call for ever; format what the function returns; print(x) shows what stands for it",
 )
 
 
@@ -456,9 +466,9 @@ _WATCHED: dict[tuple[type, str], Method | tuple[Method, Method]] = {
     (Arithmetic, "register_hook"): _hook,
     (Arithmetic, "__bool__"): _branch,
     (Tensor, "__bool__"): _branch,
-    (Arithmetic, "__float__"): _cut,
-    (Arithmetic, "__array__"): _cut,
-    (Tensor, "__array__"): _cut,
+    (Arithmetic, "__float__"): _as_float,
+    (Arithmetic, "__array__"): _as_array,
+    (Tensor, "__array__"): _as_array,
     (Arithmetic, "__array_ufunc__"): _of_ufunc,
     (Arithmetic, "__array_function__"): _of_function,
     (Value, "__init__"): _value_made,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import primitives, randomness
-from .errors import untraceable, user_line, users
+from .errors import refused, untraceable, user_line, users
 from .operators import Arithmetic, by_table
 from .order import EMPTY
 from .primitive import Primitive, silent, tracing
@@ -156,11 +156,12 @@ def traced(inline: Callable[..., Any] | None = None, alone: bool = False) -> Ite
     found = Trace(outer, inline, alone)
     with watched(), by_table(SPELLED_OUT), recording():
         tracing[me] = found
+        refused.setdefault(me, [])
         try:
             yield found
         finally:
             if outer is None:
-                del tracing[me]
+                del tracing[me], refused[me]
             else:
                 tracing[me] = outer
 

@@ -107,6 +107,8 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, *, inverted: bool = T
     if not training:
         return x if inverted else elementwise.mul(x, 1.0 - p)
     of = shape(x)
+    refuse("random numbers are drawn by dropout",
+           "all calls would get the same; call eval() first, or multiply by a mask that is an argument")  # fmt: skip
     kept = generator().random(of) >= p
     scale = 1.0 / (1.0 - p) if inverted and p < 1.0 else 1.0
     return elementwise.mul(x, (kept * scale).astype(rows.dtype(x)) if of else float(kept) * scale)

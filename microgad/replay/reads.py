@@ -8,7 +8,8 @@ import random
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from io import IOBase
+from itertools import chain, count, islice
 from operator import is_
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -36,17 +37,20 @@ class Reads:
     ----------
     f : callable
         The function.
-    given : sequence
-        Things that it is given and that are a part of it, such as the object of a method.
+    given : sequence of (thing, name)
+        What it is given and is a part of it, such as the object of a method.
 
     Attributes
     ----------
     generators : list
         The sources of random numbers among what it reads.
+    iterators : list of str
+        The names of iterators.
     """
 
-    def __init__(self, f: Any, given: Sequence[Any] = ()) -> None:
+    def __init__(self, f: Any, given: Sequence[tuple[Any, str]] = ()) -> None:
         self.generators: list[Any] = []
+        self.iterators: list[str] = []
         self._names: set[str] = set()  # by which code takes attributes
         self._seen: dict[int, Any] = {}
         self._instances: list[Any] = []
@@ -54,7 +58,7 @@ class Reads:
         self._cells: list[tuple[CellType | _Attribute, str, Any]] = []
         self._places: dict[int, tuple[Any, dict[str, Any]]] = {}  # namespaces, and what was found there by name
         self._whole: list[tuple[Any, list[Any], str]] = []  # lists, dicts and sets, what they held, and their names
-        self._waiting = [(f, ""), *((x, "") for x in given)]
+        self._waiting = [(f, ""), *given]
         known = -1
         while self._waiting or known < len(self._names):  # a name that is met later may be an attribute of what was met
             known = len(self._names)
@@ -67,14 +71,18 @@ class Reads:
         del self._seen, self._instances, self._waiting
 
     def renew(self) -> None:
-        """Let what is there now be what is expected: the function itself may have changed it."""
-        self._whole = [(x, list(_values(x)), name) for x, _, name in self._whole]
-        self._cells = [(cell, name, _content(cell)) for cell, name, _ in self._cells]
+        """Forget what is another thing by now: what the function itself changes, such as a counter, says nothing."""
+        whole = [(x, list(_values(x)), held, name) for x, held, name in self._whole]
+        self._whole = [(x, now, name) for x, now, held, name in whole if _alike(now, held)]
+        self._cells = [(cell, name, x) for cell, name, x in self._cells if _same(_content(cell), x)]
         self._lists = [_values(x) for x, _, _ in self._whole if type(x) is not set]
         self._held = [y for x, held, _ in self._whole if type(x) is not set for y in held]
         self._lengths = [len(held) for x, held, _ in self._whole if type(x) is not set]
         self._sets = [(x, frozenset(held), name) for x, held, name in self._whole if type(x) is set]
-        self._values = [(x.get, tuple(found), tuple(map(x.get, found))) for x, found in self._places.values() if found]
+        for space, found in self._places.values():
+            for name in [name for name, x in found.items() if not _same(space.get(name), x)]:
+                del found[name]
+        self._values = [(x.get, tuple(found), tuple(found.values())) for x, found in self._places.values() if found]
 
     def changed(self) -> str | None:
         """What is another thing by now; None where all is as it was."""
@@ -90,7 +98,7 @@ class Reads:
         if lengths != self._lengths or not all(map(is_, chain.from_iterable(self._lists), self._held)):
             for whole, before, called in self._whole:
                 now = list(_values(whole))
-                if len(now) != len(before) or not all(map(_same, now, before)):
+                if not _alike(now, before):
                     return f"{called} was changed"
         return next((f"{called} was changed" for now, then, called in self._sets if now != then), None)
 
@@ -102,6 +110,10 @@ class Reads:
         self._seen[id(x)] = x
         if isinstance(x, (np.random.Generator, np.random.RandomState, random.Random)):
             self.generators.append(x)
+        elif isinstance(x, Iterator) and not isinstance(
+            x, (IOBase, count)
+        ):  # a file is for writing, a count for counting
+            self.iterators.append(name)
         elif isinstance(x, FunctionType):
             self._function(x)
         elif isinstance(x, functools.partial):
@@ -219,6 +231,10 @@ def _values(x: Any) -> Any:
 
 def _same(a: Any, b: Any) -> bool:
     return a is b or (type(a) is type(b) and type(a) in NUMBERS and a == b and str(a) == str(b))
+
+
+def _alike(a: Sequence[Any], b: Sequence[Any]) -> bool:
+    return len(a) == len(b) and all(map(_same, a, b))
 
 
 def _ours(module: Any) -> bool:

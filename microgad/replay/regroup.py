@@ -513,5 +513,7 @@ def regrouped(tape: Tape, alike: float = 8.0) -> tuple[Tape, list[int | list[int
     with apart():
         found = Regrouping(tape)
         if alike * len(found.active) > computed:
-            raise IrregularError(f"{counted(computed, 'number')}, computed in {counted(len(found.active), 'way')}")
+            ways = f"{counted(computed, 'number')}, computed in {counted(len(found.active), 'way')}"
+            more = f"; arrays are quicker from {alike:g} of a way on" * (computed > len(found.active))
+            raise IrregularError(ways + more)
         return found.run()

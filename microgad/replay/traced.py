@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import gc
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from threading import RLock
+from threading import RLock, get_ident
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 from weakref import ref
 
 import numpy as np
 
-from microgad.errors import InputError, shown
+from microgad.errors import InputError, refused, shown, untraceable
 from microgad.node import Node
 from microgad.tape import Input, Tape
 from microgad.tensor import Tensor
@@ -27,6 +28,7 @@ from .reads import Reads
 NUMBERS = (float, int, np.floating, np.integer)
 PLAINLY = (Node, str, bytes, int, float, complex, np.ndarray, np.generic, type(None))  # which hide nothing
 ONE_BY_ONE = RLock()  # to trace: meanwhile the leaves, which threads may share, are marked
+TRACER = re.compile(r"\bTraced(Number|Value|Array|Tensor)\(")  # as tracers are printed
 DEEP = 1000  # things that are looked through for what they hide
 ALWAYS = {float, int, Value, Tensor}  # the types of leaves that are data, whatever they are
 
@@ -169,9 +171,14 @@ class Traced:
         inline: Any = None, alone: bool = False,
     ) -> None:  # fmt: skip
         leaves, self.arguments = flattened(args, kwargs, static)
-        self.reads = Reads(reads or f, [x.value for x in leaves if type(x) is Static])
-        self.given = [is_data(x) for x in leaves]
         self.called = _names(reads or f, self.arguments, len(leaves))
+        named = zip(leaves, self.called, strict=True)
+        self.reads = Reads(reads or f, [(x.value, called) for x, called in named if type(x) is Static])
+        if self.reads.iterators:
+            what = f"it reads the iterator {self.reads.iterators[0]}"
+            why = "all calls would get what comes now; take that outside, and give it as an argument"
+            raise untraceable(what, why, name)
+        self.given = [is_data(x) for x in leaves]
         names = [called for called, data in zip(self.called, self.given, strict=True) if data]
 
         def run() -> tuple[Any, list[Any], Any]:
@@ -181,7 +188,10 @@ class Traced:
                 for node, called in zip(given, names, strict=True):
                     node._name = node._name or called
                 positional, named = tree_unflatten(self.arguments, full)
-                return f(*positional, **named), given, trace
+                out = f(*positional, **named)
+                if refused[get_ident()]:
+                    raise refused[get_ident()][0]  # which f has caught, and gone another way
+                return out, given, trace
 
         with ONE_BY_ONE:
             self._trace(run, name)
@@ -192,6 +202,8 @@ class Traced:
             out, given, trace = run()
         found, self.structure = tree_flatten(out)
         for x in found:
+            if isinstance(x, str) and TRACER.search(x):
+                raise InputError(f"{name} returns {shown(x)}, with what stands for a traced number: write it outside")
             if not isinstance(x, PLAINLY) and hides(x):
                 raise InputError(
                     f"{name} returns {shown(x)}, in which numbers are traced: a list, tuple or dict can hold them"

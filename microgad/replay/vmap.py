@@ -130,6 +130,8 @@ class Mapped(Around):
 
     def _examples(self, x: Any, axis: Any, which: str) -> Any:
         """An argument with an axis of examples: a list of them, made of numbers, becomes arrays in their structure."""
+        if isinstance(x, Iterator):
+            raise InputError(f"{self._name}: {which} is {shown(x)}, which can be gone through once: make it a list")
         if isinstance(axis, dict) and isinstance(x, dict):
             return {k: self._examples(y, axis.get(k), f"{which}[{k!r}]") for k, y in x.items()}
         if axis is None or not isinstance(x, (list, tuple)) or not x:
