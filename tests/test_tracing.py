@@ -1,5 +1,6 @@
 """Programs: listed, folded, called, differentiated, regrouped, written, drawn; and what cannot be traced, and where."""
 
+import contextlib
 import dataclasses
 import inspect
 import itertools
@@ -873,3 +874,76 @@ def test_results_that_hide_numbers_are_refused(f):
     for attempt in (lambda: mg.jit(f)(2.0), lambda: mg.trace(f, 2.0)):
         with pytest.raises((InputError, TraceError, GraphCutError)):
             attempt()
+
+
+# ---- what would be wrong without a word
+
+
+def caught(x):
+    try:
+        return math.exp(x)  # here
+    except Exception:
+        return 0.0
+
+
+def caught_branch(x):
+    with contextlib.suppress(Exception):
+        if x > 0.0:  # here
+            return x
+    return -x
+
+
+def added(x):
+    x += 5.0  # here
+    return x
+
+
+BATCHES = iter([[1.0], [2.0]])
+
+
+@pytest.mark.parametrize(("f", "args"), [(caught, (1.0,)), (caught_branch, (1.0,)), (added, (X,))])
+def test_what_is_refused_is_refused_whatever_the_function_does_about_it(f, args):
+    check_trace_error(f, args)
+    with pytest.raises(TraceError, match=f"line {the_line(f)[0]} of"):
+        mg.vmap(f)(np.ones((2, *np.shape(args[0]))))
+    assert X.tolist() == [1.0, 2.0]
+
+
+def test_asking_for_an_attribute_is_no_mistake():
+    assert mg.trace(lambda x: x if hasattr(x, "cumsum") else x * 2.0, X)(X).tolist() == [2.0, 4.0]
+
+
+def test_an_array_that_is_computed_may_be_added_to():
+    def f(x):
+        y = x * 2.0
+        y += 1.0
+        return y
+
+    assert mg.jit(f)(X).tolist() == [3.0, 5.0]
+
+
+@pytest.mark.parametrize("f", [lambda x: x * next(BATCHES)[0], lambda x: sum(x * b[0] for b in BATCHES)])
+def test_an_iterator_that_is_read_is_named(f):
+    for attempt in (lambda: mg.trace(f, 1.0), lambda: mg.jit(f)(1.0)):
+        with pytest.raises(TraceError, match="iterator BATCHES"):
+            attempt()
+
+
+def test_a_counter_is_no_data():
+    counter = itertools.count()
+    jitted = mg.jit(lambda x: (next(counter), x * 2.0)[1])
+    assert [jitted(1.0), jitted(2.0), next(counter)] == [2.0, 4.0, 1]
+
+
+@pytest.mark.parametrize("f", [lambda x: (f"loss {x}", x), lambda x: {"log": str([x * 2.0])}])
+def test_the_text_of_what_stands_for_a_number_is_no_result(f):
+    with pytest.raises(InputError, match="stands for a traced number"):
+        mg.jit(f)(1.0)
+
+
+def test_formulas_and_derivations_of_a_call_are_those_of_what_it_computes():
+    x, w = Value(3.0, "x"), Value(2.0, "w")
+    y = mg.jit(lambda x: w * x + 1.0)(x)
+    assert str(mg.formula(y)) == str(mg.formula(w * x + 1.0))
+    assert str(mg.formula(y, "x")) == "w"
+    assert "simplified: ∂f/∂x = w" in mg.derive(y, "x")

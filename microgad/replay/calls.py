@@ -179,9 +179,12 @@ class Entry:
         """The arguments, and how they are computed with."""
         kernel, tape = self.kernel, self.kernel.tape
         given = [f"{x.name} {x.type[0]}" for x in tape.inputs if x.node is None and x.type]
-        numbers = [x.name for x in tape.inputs if x.node is None and not x.type]
-        for stem, count in Counter(name.partition("[")[0] for name in numbers).items():
-            given.append(stem if stem in numbers else f"{stem}: {counted(count, 'number')}")
+        numbers = [(x.name, x.plain) for x in tape.inputs if x.node is None and not x.type]
+        for (stem, plain), count in Counter((name.partition("[")[0], plain) for name, plain in numbers).items():
+            kind = "number" if plain else "Value"
+            alone = stem if plain else f"{stem}: {kind}"
+            given.append(alone if (stem, plain) in numbers else f"{stem}: {counted(count, kind)}")
+        given += self.traced.static
         how = "straight-line Python" if kernel.python else "NumPy"
         times = counted(self.calls, "call") + (f", {self.eager:,} more in the function itself" if self.eager else "")
         return f"({listed(given)}): {how}, {kernel.why}; {times}; traced and planned in {1e3 * self.seconds:.1f} ms"
@@ -396,6 +399,10 @@ def jit(
     so when a module changes between ``train()`` and ``eval()``. An array that is changed in place is not noticed, for
     that it would have to be read: give it as an argument. Nor is what has no name in the code of `f`, such as
     ``getattr(model, name)``, ``globals()["k"]`` or a file.
+
+    What `f` does besides computing, such as to print, to count or to append to a list, it does when it is traced, and
+    not in every call. Its arguments are stand-ins then: a number is a Value to ``isinstance``, a comparison is 1.0 or
+    0.0, and whole numbers are floats.
 
     Examples
     --------

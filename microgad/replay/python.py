@@ -18,6 +18,7 @@ from .plan import SAME
 from .rows import spelled
 
 ONE_BY_ONE = 12  # so many single numbers that a function closes over are arguments of their own; more are one array
+NAMED = 24  # leaves, in the order in which an array holds them, that a docstring names
 WIDE = 100  # columns, from which on a call is broken into lines
 SOURCES = {  # rows whose text is no Python, or another one
     "greater": "1.0 * ({} > {})", "equal": "1.0 * ({} == {})", "where": "np.where({}, {}, {})",
@@ -161,7 +162,17 @@ class Writer:
         """What the function is, in a line."""
         what = "The value, and its derivatives by " if self.by else "The value"
         names = [self.name[i] for i in self.by if i not in self.bundle] + ["p"] * bool(self.bundle and self.by)
-        return f'    """{what}{", ".join(names[:8])}{", …" if len(names) > 8 else ""}."""'
+        lines = [f"{what}{', '.join(names[:8])}{', …' if len(names) > 8 else ''}."]
+        held: list[tuple[str, Any]] = [
+            (self.name[i], x.node) for i, x in enumerate(self.tape.inputs) if type(x.node) is tuple
+        ]
+        held += [("p", [self.tape.inputs[i].node for i in self.bundle])] * bool(self.bundle)
+        for name, nodes in held:
+            if any(x.name for x in nodes):
+                few = ", ".join(str(x.name or "…") for x in nodes[:NAMED]) + ", …" * (len(nodes) > NAMED)
+                lines += ["", f"{name} holds {few}."]
+        body = "\n".join(f"    {line}".rstrip() for line in lines)
+        return f'    """{body.strip()}' + ('\n    """' if len(lines) > 1 else '"""')
 
     # ---- names
 

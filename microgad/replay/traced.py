@@ -14,7 +14,7 @@ from weakref import ref
 
 import numpy as np
 
-from microgad.errors import InputError, refused, shown, untraceable
+from microgad.errors import InputError, brief, refused, shown, untraceable
 from microgad.node import Node
 from microgad.tape import Input, Tape
 from microgad.tensor import Tensor
@@ -150,8 +150,8 @@ class Traced:
         Of the positional and the keyword arguments.
     given : list of bool
         For each leaf of these whether it is data, and so an input of the tape.
-    called : list of str
-        The names of all leaves.
+    called, static : list of str
+        The names of all leaves, and those that are a part of the function with what they are.
     structure : Structure
         Of what the function returns.
     results : list
@@ -172,8 +172,9 @@ class Traced:
     ) -> None:  # fmt: skip
         leaves, self.arguments = flattened(args, kwargs, static)
         self.called = _names(reads or f, self.arguments, len(leaves))
-        named = zip(leaves, self.called, strict=True)
-        self.reads = Reads(reads or f, [(x.value, called) for x, called in named if type(x) is Static])
+        fixed = [(x.value, called) for x, called in zip(leaves, self.called, strict=True) if type(x) is Static]
+        self.static = [f"{called} = {brief(x)}" for x, called in fixed]
+        self.reads = Reads(reads or f, fixed)
         if self.reads.iterators:
             what = f"it reads the iterator {self.reads.iterators[0]}"
             why = "all calls would get what comes now; take that outside, and give it as an argument"
