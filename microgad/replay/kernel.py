@@ -145,7 +145,7 @@ class Kernel:
         self.scalar = bool(numbers) or self.strict
         self.arrays, self.regular, why = tape, False, ""
         self.sources: list[int | list[int]] = list(range(len(tape.inputs)))
-        if numbers:
+        if any(row is not None and kind is None for row, kind in zip(plain.rows, plain.types, strict=True)):
             try:
                 self.arrays, self.sources = regrouped(plain)
                 self.regular = True

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from io import IOBase
 from itertools import chain, count, islice
-from operator import is_
+from operator import is_, itemgetter
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -82,24 +82,50 @@ class Reads:
         for space, found in self._places.values():
             for name in [name for name, x in found.items() if not _same(space.get(name), x)]:
                 del found[name]
-        self._values = [(x.get, tuple(found), tuple(found.values())) for x, found in self._places.values() if found]
+        # What is looked at in every call is taken at once; where a name is gone, that raises KeyError.
+        self._values, self._absent = list[Any](), list[Any]()
+        for space, found in self._places.values():
+            there = [name for name in found if name in space]
+            if there:
+                held = [found[name] for name in there]
+                self._values.append((itemgetter(*there, *there), space, held + held))
+            if len(there) < len(found):
+                self._absent.append((space, found.keys() - set(there)))
 
     def changed(self) -> str | None:
         """What is another thing by now; None where all is as it was."""
-        for get, names, held in self._values:
-            if not all(map(is_, map(get, names), held)):
-                name = next((n for n, x in zip(names, held, strict=True) if not _same(get(n), x)), None)
-                if name is not None:
+        try:
+            return None if self._as_it_was() else self._said()
+        except (KeyError, ValueError):  # a name is not there, or a cell is empty
+            return self._said()
+
+    def _as_it_was(self) -> bool:
+        for names, space, held in self._values:
+            if not all(map(is_, names(space), held)):
+                return False
+        for space, missing in self._absent:
+            if not missing.isdisjoint(space):
+                return False
+        for cell, _, x in self._cells:
+            if cell.cell_contents is not x:
+                return False
+        if not self._lists:
+            return not self._sets
+        same = list(map(len, self._lists)) == self._lengths and not self._sets
+        return same and all(map(is_, chain.from_iterable(self._lists), self._held))
+
+    def _said(self) -> str | None:
+        """The same, one by one; numbers that are equal are the same."""
+        for space, found in self._places.values():
+            for name, x in found.items():
+                if not _same(space.get(name), x):
                     return f"{name} was set anew"
         for cell, called, thing in self._cells:
             if not _same(_content(cell), thing):
                 return f"{called} was set anew"
-        lengths = list(map(len, self._lists))
-        if lengths != self._lengths or not all(map(is_, chain.from_iterable(self._lists), self._held)):
-            for whole, before, called in self._whole:
-                now = list(_values(whole))
-                if not _alike(now, before):
-                    return f"{called} was changed"
+        for whole, before, called in self._whole:
+            if not _alike(list(_values(whole)), before):
+                return f"{called} was changed"
         return next((f"{called} was changed" for now, then, called in self._sets if now != then), None)
 
     # ---- finding it
