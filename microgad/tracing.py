@@ -182,19 +182,6 @@ def note_mode(module: Any) -> None:
         trace.modes[module] = module.training
 
 
-def undefined_is_an_error() -> None:
-    """Let the function that is being traced run itself where a number is undefined, as it does where Values are one.
-
-    Examples
-    --------
-    >>> with traced() as trace:
-    ...     undefined_is_an_error()
-    >>> trace.strict
-    True
-    """
-    tracing[get_ident()].strict = True
-
-
 def refuse(what: str, why: str) -> None:
     """Raise while a function is traced, for it does what a program cannot do again.
 

@@ -21,7 +21,6 @@ from microgad.primitives import abs as size
 from microgad.primitives import clip, equal, exp, relu, sigmoid, softplus, where
 from microgad.structural import dtype, shape
 from microgad.tensor import Tensor, leaf
-from microgad.tracing import undefined_is_an_error
 
 from .choices import real
 from .module import Module
@@ -587,9 +586,8 @@ def _of_labels(loss: Any, hot: Any) -> Any:
     """A loss that is undefined where one of the labels is none, which may be so in a later call of what is traced."""
     if not isinstance(hot, Node):
         return loss
-    undefined_is_an_error()
-    right = equal(rows.total.given(axis=None, keepdims=False)(hot), float(math.prod(shape(hot)[:-1])))
-    return loss / right
+    right = equal(rows.single(rows.total.given(axis=None, keepdims=False)(hot)), float(math.prod(shape(hot)[:-1])))
+    return loss * (1.0 / right)  # of numbers, which is an error where it divides by 0: the function itself runs then
 
 
 def _probabilities(target: Any, z: Any) -> Any:

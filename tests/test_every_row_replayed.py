@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 import microgad as mg
-from microgad import Tensor, Value, nn
+from microgad import Tensor, Value, nn, primitives
 from microgad.errors import DomainError, MicrogadError
-from microgad.primitives import TABLE
 from microgad.replay import batching, lower, plan, python, rows, rules
 from microgad.replay.classes import COMMUTATIVE
 from microgad.structural import ROWS
 from microgad.tracers import ARGMAX, DATA, DETACHED
 
+OWN = {id(x) for x in vars(primitives).values()}
+TABLE = {name: row for name, row in primitives.TABLE.items() if id(row) in OWN}  # other tests add rows of their own
 ELEMENTWISE = [row for row in TABLE.values() if row.partials]
 INF, NAN = math.inf, math.nan
 SPECIAL = (0.0, -0.0, 1.0, -1.0, 0.5, 2.5, 5e-324, 1e308, -1e308, INF, -INF, NAN)

@@ -141,8 +141,7 @@ class Kernel:
         plain = scalars(tape)
         each = zip(plain.rows, plain.types, strict=True)
         numbers = [row for row, kind in each if row is not None and kind is None and row.name not in MOVES]
-        self.strict = is_strict(tape)
-        self.scalar = bool(numbers) or self.strict
+        self.scalar = bool(numbers) or tape.strict
         self.arrays, self.regular, why = tape, False, ""
         self.sources: list[int | list[int]] = list(range(len(tape.inputs)))
         if any(row is not None and kind is None for row, kind in zip(plain.rows, plain.types, strict=True)):
@@ -151,6 +150,7 @@ class Kernel:
                 self.regular = True
             except IrregularError as error:
                 why = str(error)
+        self.strict = tape.strict or (self.regular and is_strict(tape))
         rows = sum(row is not None and row.name not in MOVES for row in self.arrays.rows)
         self.numbers = len(numbers) * self.regular + tape.inlined  # operations on numbers that are on arrays now
         self.python = not self.regular and not tape.inlined and 2 * len(numbers) > rows

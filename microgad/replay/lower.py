@@ -392,7 +392,7 @@ class Lowered(Memory):
 
     def _do_reshape(self, i: int, row: Primitive, given: Sequence[int], kind: Type) -> None:
         [x] = given
-        if x in self.target and self.users[i] == [self.target[x][0]]:
+        if x in self.target and self.users.get(i) == [self.target[x][0]] and i not in self.tape.outputs:
             return  # it is in its place already
         name = self.use(x)
         if self.single(x):

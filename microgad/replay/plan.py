@@ -123,7 +123,7 @@ class Plan:
         """Let a value be computed at its place in what it is joined to, where nothing stands against it."""
         tape, to = self.tape, [n for n in self.shape(x) if n != 1]
         while x not in self.target and (row := tape.rows[x]) is not None and row.name == "reshape":
-            if len(self.users[x]) > 1:
+            if len(self.users[x]) > 1 or x in tape.outputs:
                 return
             [x] = tape.operands[x]
             if [n for n in self.shape(x) if n != 1] != to and not self.in_a_row(i, k):

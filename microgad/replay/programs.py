@@ -376,7 +376,7 @@ class Program:
         one = len(tape.outputs) == 1 and (tape.types[tape.outputs[0]] or ((),))[0] == ()
         if one:
             joint, by = derive.with_gradient(self.tape, range(len(tape.inputs)), [0])
-            tape = optimised(joint.bound({len(tape.inputs): 1.0}), READABLE)
+            tape = optimised(_seeded(joint, len(tape.inputs)), READABLE)
         return Writer(tape, len(self.tape.outputs), by, one).source()
 
     def graph(self) -> list[Any]:
@@ -437,11 +437,17 @@ def _single(tape: Tape, sources: Sequence[int | list[int]]) -> tuple[Tape, list[
     return found, [x[0] if i in single and isinstance(x, list) else x for i, x in enumerate(sources)]
 
 
+def _seeded(tape: Tape, i: int) -> Tape:
+    """The derivatives of one number: its cotangent, an input, is 1."""
+    kind = tape.types[i]
+    return tape.bound({i: 1.0 if kind is None else np.ones(*kind)})
+
+
 def _slopes(tape: Tape) -> Tape:
     """The derivatives of the first output of a program by all of its inputs."""
     by = list(range(len(tape.inputs)))
     found, listed = derive.gradient(tape, by, [0])
-    found = found.bound({len(by): 1.0})
+    found = _seeded(found, len(by))
     slopes = dict(zip(listed, found.outputs, strict=True))
     for i in by:
         if i not in slopes:

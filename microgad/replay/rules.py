@@ -127,8 +127,9 @@ def _add(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) 
     spots: list[Spot] = []
     for i in given:
         inner = b.made_by(i, add)
-        for x in inner if inner and any(_sparse(b, y) for y in inner) else (i,):
-            some = _sparse(b, x)
+        whole = inner and all(b.type(y) == kind for y in inner)  # what is broadcast has other places
+        for x in inner if inner and whole and any(_sparse(b, y) for y in inner) else (i,):
+            some = _sparse(b, x) if b.type(x) == kind else None
             if some:
                 parts += some[0]
                 spots += some[1]

@@ -25,7 +25,7 @@ from microgad.trees import Structure, tree_flatten, tree_leaves, tree_structure,
 
 from .batching import Batch
 from .calls import Around, Jitted
-from .kernel import Kernel
+from .kernel import Kernel, is_strict
 from .traced import as_input, is_data
 
 
@@ -188,7 +188,7 @@ class Mapped(Around):
         kernel = Kernel(tape)
         if (around := tracing.get(get_ident())) is not None:
             around.inlined += trace.inlined + kernel.numbers
-            around.strict |= trace.strict or kernel.strict  # a number may be outside of the domain of a row
+            around.strict |= trace.strict or is_strict(tape)  # a number may be outside of the domain of a row
         many = [_last(x, axis) for x, axis in zip(leaves, mapped, strict=True) if axis is not None]
         values = [*many, *(x.node for x in tape.inputs[len(many) :])]
         operands, flags = [], []
@@ -258,7 +258,7 @@ def _kind_of(x: Any) -> str:
 def _taken(x: Any, axis: int, i: int) -> Any:
     """An example of an array; a single number of a plain one as Python has it, as in a list."""
     one = x[(slice(None),) * axis + (i,)]
-    return float(one) if isinstance(one, np.generic) else one
+    return one.item() if isinstance(one, np.generic) else one
 
 
 def _last(x: Any, axis: int) -> Any:
