@@ -440,7 +440,7 @@ def _single(tape: Tape, sources: Sequence[int | list[int]]) -> tuple[Tape, list[
 def _seeded(tape: Tape, i: int) -> Tape:
     """The derivatives of one number: its cotangent, an input, is 1."""
     kind = tape.types[i]
-    return tape.bound({i: 1.0 if kind is None else np.ones(*kind)})
+    return tape.bound({i: 1.0 if kind is None or kind[1] == np.float64 else np.ones(*kind)})
 
 
 def _slopes(tape: Tape) -> Tape:

@@ -127,8 +127,8 @@ def _add(b: Builder, row: Primitive, given: tuple[int, ...], kind: Type | None) 
     spots: list[Spot] = []
     for i in given:
         inner = b.made_by(i, add)
-        whole = inner and all(b.type(y) == kind for y in inner)  # what is broadcast has other places
-        for x in inner if inner and whole and any(_sparse(b, y) for y in inner) else (i,):
+        fits = inner is not None and all(b.type(y) == kind for y in inner)  # what is broadcast has other places
+        for x in inner if inner and fits and any(_sparse(b, y) for y in inner) else (i,):
             some = _sparse(b, x) if b.type(x) == kind else None
             if some:
                 parts += some[0]
