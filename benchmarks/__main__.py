@@ -53,7 +53,8 @@ def main() -> None:
         f"A ratio is the median over the rounds ({options.rounds}) of one time divided by the other: in moons "
         "micrograd's by microgad's\n(more is better), in op microgad's by a plain float's, in steps that of all steps "
         "by that of backward (less is better).\nIn mlp, NumPy: microgad's by that of hand-written code (less is "
-        "better); the other peers: theirs by microgad's (more is better). One thread.\n"
+        "better); the other peers: theirs by microgad's (more is better); so in what runs under jit, from step to adam "
+        "jit.\nIn plan the time of the first call. One thread.\n"
         f"Settled: gc off, after {SETTLING} rounds that are not counted."
     )
 
