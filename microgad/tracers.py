@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from .array_functions import axis_of, stack, unbind
-from .errors import TracedAttributeError, TraceError, untraceable, untraced
+from .errors import InputError, TracedAttributeError, TraceError, shown, untraceable, untraced
 from .node import Node
 from .operators import OF_NUMPY, OF_UFUNC, QUESTIONS, Arithmetic, as_float
 from .order import EMPTY
@@ -176,6 +176,8 @@ def tracer(x: Any, example: Any = None) -> Any:
     ('TracedNumber', 'TracedValue', 'TracedArray')
     """
     given = isinstance(x, Node)
+    if isinstance(x, (np.matrix, np.ma.MaskedArray)):
+        raise InputError(f"{shown(x)} computes in a way of its own: give it as np.asarray(x)")
     data = example if example is not None else x._value if given else x
     if isinstance(x, Tensor) and type(data) is not float:
         data = np.asarray(data)  # of a computed one without axes it is a number of NumPy's

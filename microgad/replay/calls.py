@@ -347,7 +347,9 @@ def _kind(x: Any) -> Any:
     if kind is float or kind is int:
         return float
     if isinstance(x, np.ndarray):
-        return (x.shape, x.dtype) if x.dtype.kind in "biuf" else None
+        if x.dtype.kind not in "biuf":
+            return None
+        return (x.shape, x.dtype) if kind is np.ndarray else (kind, x.shape, x.dtype)
     if kind is Value:
         return Value
     if kind in ranks:
