@@ -74,7 +74,8 @@ class Primitive:
         if not numbers:
             if foreign := [x for x in operands if not isinstance(x, (float, int)) and not hasattr(x, "dtype")]:
                 raise InputError(f"{self.name} is of numbers, arrays and Values, not of {shown(foreign[0])}")
-            return self.on_arrays(operands, operands)
+            out = self.on_arrays(operands, operands)
+            return out[()] if type(out) is np.ndarray and not out.ndim else out  # a number
         try:
             operands = operands if floats else tuple(map(float, operands))
         except OverflowError:
