@@ -123,15 +123,7 @@ class Program:
     def __str__(self) -> str:
         tape = self.tape
         users = Counter(x for given in tape.operands for x in given)
-        last = {x: i for i, given in enumerate(tape.operands) for x in given}
-        outputs = set(tape.outputs)
-        inside = {  # products, which stand in the sum that uses them: W @ x + b; and numbers of arrays that come out
-            i for i, row in enumerate(tape.rows) if row is not None and (
-                (row.name == "matmul" and users[i] == 1 and i not in outputs
-                 and tape.rows[last[i]].name in ("add", "sub"))  # type: ignore[union-attr]
-                or self._only_out(i, users)
-            )
-        }  # fmt: skip
+        inside = self._inside(users)
         names = self._names(inside)
         arrays = [self._said(i, names) for i, x in tape.numbers.items() if np.ndim(x) and users[i]]
         head = [listed([self._said(i, names) for i, x in enumerate(tape.inputs) if (x.node is None) is given])
@@ -154,6 +146,18 @@ class Program:
         return "\n".join([f"{tape.name}({head[0]}): {counted(len(self), 'instruction')}", *ahead, *lines])
 
     __repr__ = __str__
+
+    def _inside(self, users: Counter[int]) -> set[int]:
+        """What stands in the line that uses it: products, as in W @ x + b, and numbers of arrays that come out."""
+        tape, outputs = self.tape, set(self.tape.outputs)
+        last = {x: i for i, given in enumerate(tape.operands) for x in given}
+        return {
+            i for i, row in enumerate(tape.rows) if row is not None and (
+                (row.name == "matmul" and users[i] == 1 and i not in outputs
+                 and tape.rows[last[i]].name in ("add", "sub"))  # type: ignore[union-attr]
+                or self._only_out(i, users)
+            )
+        }  # fmt: skip
 
     def _names(self, inside: Collection[int] = ()) -> list[str]:
         """What each value is called; of those that stand inside of another one, no number is used up."""
@@ -390,8 +394,12 @@ class Program:
         (9.0, '×')
         """
         leaves = derive.leaves_of(self.tape.inputs)
-        values = self.tape.replay(leaves)
-        return [values[i] for i in self.tape.outputs]
+        values, tape = self.tape.replay(leaves), self.tape
+        names = self._names(self._inside(Counter(x for given in tape.operands for x in given)))
+        for i, x in enumerate(values):  # arrays are called as in the listing
+            if i >= len(leaves) and isinstance(x, Tensor) and not x._name and names[i]:
+                x._name = names[i]
+        return [values[i] for i in tape.outputs]
 
     def root(self) -> Node:
         """One node above the whole graph: the result, or what holds all of them.
