@@ -399,8 +399,8 @@ def jit(
     variables of its module and of functions around it, attributes of objects, what is in lists, dicts and sets. When
     one of them is another thing by the next call, such as a new learning rate or a layer more, it is traced again, and
     so when a module changes between ``train()`` and ``eval()``. An array that is changed in place is not noticed, for
-    that it would have to be read: give it as an argument. Nor is what has no name in the code of `f`, such as
-    ``getattr(model, name)``, ``globals()["k"]`` or a file.
+    that it would have to be read, nor are lists with more than 10,000 things in all: give them as arguments. Nor is
+    what has no name in the code of `f`, such as ``getattr(model, name)``, ``globals()["k"]`` or a file.
 
     What `f` does besides computing, such as to print, to count or to append to a list, it does when it is traced, and
     not in every call. Its arguments are stand-ins then: a number is a Value to ``isinstance``, a comparison is 1.0 or

@@ -55,6 +55,7 @@ class Reads:
         self._seen: dict[int, Any] = {}
         self._instances: list[Any] = []
         self._slots: set[tuple[int, str]] = set()
+        self._items = 0  # in all lists, dicts and sets
         self._cells: list[tuple[CellType | _Attribute, str, Any]] = []
         self._places: dict[int, tuple[Any, dict[str, Any]]] = {}  # namespaces, and what was found there by name
         self._whole: list[tuple[Any, list[Any], str]] = []  # lists, dicts and sets, what they held, and their names
@@ -150,9 +151,12 @@ class Reads:
             self._later([x.__func__], name)
         elif isinstance(x, property):
             self._later([x.fget], name)
+        elif isinstance(x, (tuple, frozenset, list, dict, set, deque)) and len(x) > MANY - self._items:
+            return  # to look through so much in each call would take longer than most calls
         elif isinstance(x, (tuple, frozenset)):
             self._later(x, name)
         elif isinstance(x, (list, dict, set, deque)):
+            self._items += len(x)
             self._whole.append((x, list(_values(x)), name))
             self._later(_values(x), name)
         elif isinstance(x, type):
