@@ -716,11 +716,11 @@ def test_generators_without_a_seed_are_random(f):
 
 
 def test_the_line_is_not_that_of_generated_code():
-    @dataclasses.dataclass
+    @dataclasses.dataclass(order=True)
     class Point:
         x: float
 
-    check_trace_error(lambda x: Point(x) == Point(1.0), (2.0,))
+    check_trace_error(lambda x: Point(x) < Point(1.0), (2.0,))
 
 
 def test_dropout_and_batch_norm_are_traced_after_eval():
