@@ -125,7 +125,7 @@ scatter: Primitive = row("scatter", _scattered, (lambda g, y, x, key, to: index.
                          flow=("G of its place",), spelled=lambda key, to: {"text": f"scatter({{}}, [{_said(key)}])"})
 item: Primitive = row("item", lambda x, at: float(np.asarray(x)[at]), (
     lambda g, y, x, at: _in_dtype_of(x, scatter.given(key=at, to=shape(x))(g)),),  # what a Value gets is not `fitted`
-                      (lambda t, y, x, at: item.given(at=at)(t) if at else single(t),), rank=0,
+                      (lambda t, y, x, at: applied(item.given(at=at), (t,)),), rank=0,
                       flow=("G at its place, else 0",),
                       spelled=lambda at: {**_indexed(at), "scalar": lambda x: float(x[at])})
 # fmt: on
@@ -507,6 +507,11 @@ OPEN = replace(identity, name="variable", vjp=(lambda g, y, x: g,), flow=("G",))
 def single(x: Any) -> Any:
     """An array without axes as a number; while a function is traced, one of a plain array is that already."""
     return x if type(getattr(x, "_value", x)) is float else item.given(at=())(x)
+
+
+def applied(row: Primitive, operands: Sequence[Any]) -> Any:
+    """A row of a program on its operands, of which an array without axes may be a number already: see `single`."""
+    return single(operands[0]) if row.name == "item" and not row.params["at"] else row(*operands)
 
 
 def fitted(contribution: Any, x: Any) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .order import EMPTY
 from .primitive import Primitive
-from .structural import single
+from .structural import applied
 
 Type = tuple[tuple[int, ...], np.dtype[Any]]  # of an array: its shape and dtype
 
@@ -193,24 +193,26 @@ class Tape:
         values = list(given)
         for i in range(len(values), len(self.rows)):
             row = self.rows[i]
-            operands = [values[x] for x in self.operands[i]]
             if row is None:
                 values.append(self.numbers[i])
-            elif row.name == "item" and not row.params["at"]:
-                values.append(single(operands[0]))
             else:
-                values.append(row(*operands))
+                values.append(applied(row, [values[x] for x in self.operands[i]]))
         for i, name in self.names.items():
             if i >= len(given) and hasattr(values[i], "_name") and not values[i]._name:
                 values[i]._name = name
         return values
 
+    def needed(self, outputs: Sequence[int]) -> set[int]:
+        """Some values, and all that they are computed of."""
+        found = set(outputs)
+        for i in range(len(self.rows) - 1, len(self.inputs) - 1, -1):
+            if i in found:
+                found.update(self.operands[i])
+        return found
+
     def kept(self, outputs: Sequence[int]) -> Tape:
         """The program with these outputs, and nothing that they do not need; all inputs stay."""
-        needed = set(outputs)
-        for i in range(len(self.rows) - 1, len(self.inputs) - 1, -1):
-            if i in needed:
-                needed.update(self.operands[i])
+        needed = self.needed(outputs)
         found = Tape(self.name, self.inputs)
         now = {i: i for i in range(len(self.inputs))}
         for i in range(len(self.inputs), len(self.rows)):

@@ -111,7 +111,7 @@ class TracedNumber(TracedValue, rank=0):
     """What is a plain number where nothing is traced."""
 
     __slots__ = ()
-    needs, plain = False, True
+    needs = False
 
     def __getattr__(self, name: str) -> Any:
         raise _missing(self, name, np.float64)
@@ -121,7 +121,6 @@ class TracedArray(TracedTensor, rank=1):
     """What is a plain array where nothing is traced."""
 
     __slots__ = ()
-    plain = True
 
     def __getattr__(self, name: str) -> Any:
         raise _missing(self, name, np.ndarray)
@@ -167,6 +166,17 @@ def of_floats(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
 
 
+def numbers_of(x: Any) -> Any:
+    """What an argument is computed with: a float, or an array of floats.
+
+    Examples
+    --------
+    >>> numbers_of(2), numbers_of(np.array(2)), numbers_of(np.array([2]))
+    (2.0, 2.0, array([2.]))
+    """
+    return of_floats(np.asarray(x)) if isinstance(x, np.ndarray) and x.ndim else as_float(x)
+
+
 def tracer(x: Any, example: Any = None) -> Any:
     """What stands for an argument, a node or number or array: a leaf of its kind that has its numbers, or the example.
 
@@ -179,12 +189,8 @@ def tracer(x: Any, example: Any = None) -> Any:
     if isinstance(x, (np.matrix, np.ma.MaskedArray)):
         raise InputError(f"{shown(x)} computes in a way of its own: give it as np.asarray(x)")
     data = example if example is not None else x._value if given else x
-    if isinstance(x, Tensor) and type(data) is not float:
-        data = np.asarray(data)  # of a computed one without axes it is a number of NumPy's
-    elif not isinstance(data, np.ndarray) or not data.ndim:
-        data = as_float(data)
-    if type(data) is not float:
-        data = of_floats(data)
+    array = isinstance(x, Tensor) and type(data) is not float  # of a computed one without axes NumPy makes a number
+    data = of_floats(np.asarray(data)) if array else numbers_of(data)
     out: Any = object.__new__(KINDS[type(data) is float, not given or isinstance(x, PLAIN)])
     out._value, out.a, out.b = data, EMPTY, EMPTY
     out._name = x._name if given else None

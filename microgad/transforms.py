@@ -27,7 +27,7 @@ from .recording import recording, silenced
 from .structural import OPEN, cast, dtype, reshape, shape, single
 from .structural import index as index_of
 from .tensor import Tensor
-from .tracers import AS_NODE, number_of
+from .tracers import AS_NODE, PLAIN, number_of
 from .trees import ONE, Structure, same_structure, tree_flatten, tree_leaves, tree_map, tree_unflatten, trees_of
 from .value import Value
 
@@ -117,7 +117,7 @@ class Run:
         self.trace = self.nodes and (inside or not self.silenced)  # with a graph below them
         # While a function is traced, nodes stand for what are plain numbers elsewhere.
         alone = inside and tracing[get_ident()].alone
-        self.wraps = outer or alone or any(not getattr(x, "plain", False) for x in given)
+        self.wraps = outer or alone or any(not isinstance(x, PLAIN) for x in given)
 
     def _close(self) -> None:
         """From here on the variables are constants, or the nodes that were given."""
@@ -240,15 +240,16 @@ def _full(x: Any, like: Any) -> Any:
 def _own(x: Any, node: bool) -> Any:
     """A number, array or node for the caller: no leaf of another, whose data could be set."""
     if isinstance(x, Node):
-        if node:
-            return _as_node(x) if x.prim is not None or getattr(x, "plain", False) else identity(x)
-        return number_of(x)
+        if not node:
+            return number_of(x)
+        x = _as_node(x)
+        return identity(x) if x.prim is None else x
     return x if not node else Value(x) if type(x) is float else Tensor(x)
 
 
 def _as_node(x: Any) -> Any:
     """What stands for a plain number while a function is traced as a Value or Tensor; any other node as it is."""
-    return AS_NODE(x) if getattr(x, "plain", False) else x
+    return AS_NODE(x) if isinstance(x, PLAIN) else x
 
 
 def _function(f: Any, what: str) -> None:
@@ -416,7 +417,7 @@ def _like(
                     f"{name}{structure.place(k)}: {shown(x)}, of shape {shape(given)}, for a number or array of shape "
                     f"{shape(like)}"
                 )
-            nodes = nodes or (isinstance(given, Node) and not getattr(given, "plain", False))
+            nodes = nodes or (isinstance(given, Node) and not isinstance(given, PLAIN))
             found.append(_full(getattr(given, "_value", given) if silenced() and not _inside() else given, like))
     return found, nodes
 

@@ -21,6 +21,7 @@ from microgad.primitives import abs as size
 from microgad.primitives import clip, equal, exp, relu, sigmoid, softplus, where
 from microgad.structural import dtype, shape
 from microgad.tensor import Tensor, leaf
+from microgad.tracers import PLAIN
 
 from .choices import real
 from .module import Module
@@ -556,9 +557,7 @@ def _labels(what: str, target: Any, of: tuple[int, ...]) -> Any:
         return None
     if given.shape != of[:-1] or given.dtype.kind not in "iufb":
         return None
-    whole = getattr(target, "plain", False) and bool(
-        np.all(given == np.floor(given))
-    )  # integers, while they are traced
+    whole = isinstance(target, PLAIN) and bool(np.all(given == np.floor(given)))  # integers, while they are traced
     if given.dtype.kind in "fb" and given.size and not whole:
         raise InputError(
             f"targets of {what} of dtype {given.dtype}, one for each example: labels are integers, as "

@@ -1,16 +1,16 @@
 """Every row of the tables, replayed in every way there is: a new row without a case makes a test fail."""
 
-import builtins
 import itertools
 import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from test_programs import outcome, run_alone
 
 import microgad as mg
 from microgad import Tensor, Value, nn, primitives
-from microgad.errors import DomainError, MicrogadError
+from microgad.errors import DomainError
 from microgad.replay import batching, lower, plan, python, rows, rules
 from microgad.replay.classes import COMMUTATIVE
 from microgad.structural import ROWS
@@ -35,15 +35,6 @@ def points(row):
 
 def smooth(row):
     return [point[: len(row.partials)] for point in SMOOTH]
-
-
-def outcome(f, *args):
-    """What comes out, or which error."""
-    with np.errstate(all="ignore"):
-        try:
-            return f(*args)
-        except MicrogadError as error:
-            return error
 
 
 def agree(got, want, rtol=1e-12, scale=False):
@@ -294,19 +285,6 @@ def test_integers_as_data(row):
 
 
 # ---- rows as Python
-
-
-def only_numpy(name, *args, **kwargs):
-    assert name in ("numpy", "math"), f"the text imports {name}"
-    return __import__(name, *args, **kwargs)
-
-
-def run_alone(source, *args):
-    """Run a text in which nothing is known but NumPy."""
-    space = {"__builtins__": {**vars(builtins), "__import__": only_numpy}}
-    exec(source, space)
-    [name] = [line[4 : line.index("(")] for line in source.splitlines() if line.startswith("def ")][-1:]
-    return space[name](*args)
 
 
 def flat(found):

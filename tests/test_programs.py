@@ -359,6 +359,7 @@ def only_numpy(name, *args, **kwargs):
 
 
 def run_alone(source, *args):
+    """Run a text in which nothing is known but NumPy."""
     space = {"__builtins__": {**vars(builtins), "__import__": only_numpy}}
     exec(source, space)
     [name] = [line[4 : line.index("(")] for line in source.splitlines() if line.startswith("def ")][-1:]
@@ -393,6 +394,7 @@ SPECIAL = (0.0, -0.0, 1.0, -1.0, INF, -INF, NAN, 5e-324, 1e-200)
 
 
 def outcome(f, *args):
+    """What comes out, or which error."""
     with np.errstate(all="ignore"):
         try:
             return f(*args)

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import test_random_tensors
-from test_random_tensors import BLOCK, Unfit
+from test_random_tensors import SHARES, Unfit, pytest_generate_tests  # noqa: F401
 
 import microgad as mg
 from microgad import Tensor, Value, nn
@@ -34,20 +34,10 @@ RTOL = 1e-12  # of the terms that were added up
 LARGEST = 1e6  # of these terms
 SMALL = 12  # instructions
 CALLS = (0, 1)  # of each program: the first is traced, the second replayed with other numbers
-SHARES = {  # one in so many of the graphs that the option asks for
+SHARES.update({
     "test_random_programs": 2, "test_random_compositions": 6, "test_random_edges": 10, "test_random_surroundings": 40,
     "test_random_trainings": 40,
-}  # fmt: skip
-
-
-def pytest_generate_tests(metafunc: Any) -> None:
-    if "seeds" not in metafunc.fixturenames:
-        return
-    one, count = metafunc.config.getoption("graph"), metafunc.config.getoption("graphs")
-    count = max(1, count // SHARES[metafunc.function.__name__])
-    starts = range(0, count, BLOCK)
-    blocks = [range(one, one + 1)] if one is not None else [range(i, min(i + BLOCK, count)) for i in starts]
-    metafunc.parametrize("seeds", blocks, ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")
+})  # fmt: skip
 
 
 class Draw(random.Random):
@@ -978,12 +968,7 @@ def check_trace(program: Program, references: Sequence[Reference], seed: int) ->
 
 
 def each_of(seeds: Any, check: Callable[[int], Any], shown: Callable[[int], str] = str) -> None:
-    for seed in seeds:
-        try:
-            check(seed)
-        except Exception as error:
-            again = f"pytest tests/test_random_programs.py --graph {seed}"
-            raise AssertionError(f"{type(error).__name__}: {error}\n{shown(seed)}\nagain: {again}") from error
+    test_random_tensors.each_of(seeds, check, shown, "test_random_programs")
 
 
 def shown(seed: int, kind: type[Program] = Program) -> str:

@@ -756,19 +756,24 @@ def check_torch(seed: int) -> None:
         close(np.zeros(leaf.shape) if leaf.grad is None else leaf.grad.numpy(), want, size, 1e-9, "PyTorch's gradient")
 
 
-def each_of(seeds: Any, check: Callable[[int], None]) -> None:
+def each_of(seeds: Any, check: Callable[[int], Any], shown: Any = None, file: str = "test_random_tensors") -> None:
     for seed in seeds:
         try:
             check(seed)
         except Exception as error:
-            again = f"pytest tests/test_random_tensors.py --graph {seed}"
-            raise AssertionError(f"{type(error).__name__}: {error}\n{drawn(seed)}\nagain: {again}") from error
+            again = f"pytest tests/{file}.py --graph {seed}"
+            what = (shown or drawn)(seed)
+            raise AssertionError(f"{type(error).__name__}: {error}\n{what}\nagain: {again}") from error
+
+
+SHARES: dict[str, int] = {}  # of other tests: they take one in so many of the graphs that the option asks for
 
 
 def pytest_generate_tests(metafunc: Any) -> None:
     if "seeds" not in metafunc.fixturenames:
         return
     one, count = metafunc.config.getoption("graph"), metafunc.config.getoption("graphs")
+    count = max(1, count // SHARES.get(metafunc.function.__name__, 1))
     starts = range(0, count, BLOCK)
     blocks = [range(one, one + 1)] if one is not None else [range(i, min(i + BLOCK, count)) for i in starts]
     metafunc.parametrize("seeds", blocks, ids=lambda seeds: f"{seeds[0]}-{seeds[-1]}")

@@ -52,12 +52,7 @@ class Batch:
             operands = [values[x] for x in tape.operands[i]]
             here = [flags[x] for x in tape.operands[i]]
             flags.append(any(here))
-            if any(here):
-                values.append(self.apply(row, operands, here))
-            elif row.name == "item" and not row.params["at"]:
-                values.append(rows.single(operands[0]))
-            else:
-                values.append(row(*operands))
+            values.append(self.apply(row, operands, here) if any(here) else rows.applied(row, operands))
         return [(values[i], flags[i]) for i in tape.outputs]
 
     def apply(self, row: Primitive, operands: list[Any], many: list[bool]) -> Any:

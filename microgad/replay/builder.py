@@ -135,7 +135,8 @@ class Builder:
         numbers = [self.tape.numbers.get(i) for i in given]
         if any(x is None for x in numbers):
             return None
-        repeated = row.name == "broadcast_to" and np.size(numbers[0]) == 1  # type: ignore[arg-type]  # which is a number, in what uses it
+        # One number, repeated, is that number in what uses it.
+        repeated = row.name == "broadcast_to" and math.prod(np.shape(numbers[0])) == 1  # type: ignore[arg-type]
         if not (self.fast or row.partials or repeated) and math.prod(() if kind is None else kind[0]) > 1:
             return None  # an array that is made of a smaller one says less
         try:

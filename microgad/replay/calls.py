@@ -21,7 +21,7 @@ from microgad.primitive import ranks, silent, tracing, watchers
 from microgad.recording import silenced
 from microgad.tape import Input
 from microgad.tensor import USED, Tensor, leaf
-from microgad.tracers import of_floats
+from microgad.tracers import numbers_of, of_floats
 from microgad.trees import LEAF, ONE, Structure, tree_unflatten
 from microgad.value import Value
 
@@ -121,7 +121,7 @@ class Entry:
             x._value if type(x) in ranks else x if isinstance(x, np.ndarray) else as_float(x) for x in leaves
         ]
         for k in self.unlike:
-            data[k] = of_floats(np.asarray(data[k])) if data[k].ndim else float(data[k])
+            data[k] = numbers_of(data[k])
         flags = None  # which of the nodes need a gradient
         if kernel.of and not (silent and silenced()):
             flags = [x.needs for x in self.tensors]
@@ -168,12 +168,14 @@ class Entry:
 
     def _owners(self, operands: Sequence[Any]) -> list[Any]:
         """For each input of the kernel the operand that it was, or the operands."""
-        idle = self.kernel.idle
-        return [
-            [operands[i] if i not in idle else NOBODY for i in what] if how == "arguments"
-            else operands[what] if how == "argument" else what
-            for how, what in self.takers
-        ]  # fmt: skip
+        found: list[Any] = []
+        for how, what in self.takers:
+            if how == "arguments":
+                idle = self.kernel.idle  # which is looked for when it is first asked for
+                found.append([operands[i] if i not in idle else NOBODY for i in what])
+            else:
+                found.append(operands[what] if how == "argument" else what)
+        return found
 
     def said(self) -> str:
         """The arguments, and how they are computed with."""

@@ -140,11 +140,12 @@ class Kernel:
         self.tape = tape
         plain = scalars(tape)
         each = zip(plain.rows, plain.types, strict=True)
-        numbers = [row for row, kind in each if row is not None and kind is None and row.name not in MOVES]
+        names = [row.name for row, kind in each if row is not None and kind is None]
+        numbers = [name for name in names if name not in MOVES]
         self.scalar = bool(numbers) or tape.strict
         self.arrays, self.regular, why = tape, False, ""
         self.sources: list[int | list[int]] = list(range(len(tape.inputs)))
-        if any(row is not None and kind is None for row, kind in zip(plain.rows, plain.types, strict=True)):
+        if names:
             try:
                 self.arrays, self.sources = regrouped(plain)
                 self.regular = True
@@ -182,14 +183,9 @@ class Kernel:
     def idle(self) -> set[int]:
         """The inputs that lead to no result that is a node."""
         tape = self.tape
-        used = {tape.outputs[k] for k in self.of}
-        if tape.checks:
-            for i in range(len(tape.rows) - 1, len(tape.inputs) - 1, -1):
-                if i in used:
-                    used.update(tape.operands[i])
-        else:
-            used.update(chain.from_iterable(tape.operands))
-        return set(range(len(self.tape.inputs))) - used
+        results = [tape.outputs[k] for k in self.of]
+        used = tape.needed(results) if tape.checks else {*results, *chain.from_iterable(tape.operands)}
+        return set(range(len(tape.inputs))) - used
 
     @property
     def why(self) -> str:

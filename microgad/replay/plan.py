@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,8 +50,8 @@ class Plan:
     def __init__(self, tape: Tape, inputs: int, results: int) -> None:
         self.tape, self.inputs, self.results = tape, inputs, results
         tape = self.tape
-        first = self._needed(tape.outputs[: self.results])
-        second = self._needed(tape.outputs[self.results :]) - first
+        first = tape.needed(tape.outputs[: self.results])
+        second = tape.needed(tape.outputs[self.results :]) - first
         n = len(tape.inputs)
         self.passes = [sorted(i for i in found if tape.rows[i] is not None) for found in (first, second)]
         self.phase = {i: k for k, found in enumerate((first, second)) for i in found}
@@ -95,15 +94,6 @@ class Plan:
         for spot in row.params["spots"]:
             window(times, *spot)[...] += 1
         return [bool((window(times, *spot) == 1).all()) for spot in row.params["spots"]]
-
-    def _needed(self, outputs: Sequence[int]) -> set[int]:
-        found, waiting = set(outputs), list(outputs)
-        while waiting:
-            for x in self.tape.operands[waiting.pop()]:
-                if x not in found:
-                    found.add(x)
-                    waiting.append(x)
-        return found
 
     def _is_mask(self, i: int) -> bool:
         """Whether a comparison is only multiplied with: then it can stay an array of bool."""

@@ -14,14 +14,13 @@ import numpy as np
 from microgad.errors import InputError, MicrogadError, ShapeError, brief, shown
 from microgad.naming import counted, listed, literal
 from microgad.node import Node
-from microgad.operators import as_float
 from microgad.primitive import tracing
 from microgad.scopes import Scope
 from microgad.structural import item, scatter
 from microgad.symbolic import numeral
 from microgad.tape import Input, Instruction, Tape
 from microgad.tensor import Tensor
-from microgad.tracers import of_floats
+from microgad.tracers import numbers_of
 from microgad.trees import Structure, tree_flatten, tree_unflatten
 from microgad.value import Value
 
@@ -225,8 +224,7 @@ class Program:
             if static is None and type(x) is Static:
                 raise InputError(f"{self.name}: {called} is a number or an array, not {shown(x.value)}")
             if static is None:
-                y = getattr(x, "_value", x)
-                data.append(of_floats(np.asarray(y)) if isinstance(y, np.ndarray) and y.ndim else as_float(y))
+                data.append(numbers_of(getattr(x, "_value", x)))
         inputs = self._inputs
         for one, x in zip(inputs, data, strict=False):
             of = () if one.type is None else one.type[0]
@@ -377,11 +375,12 @@ class Program:
             return v1, (d_x, d_y)
         """
         tape, by = self.tape, list[int]()
-        one = len(tape.outputs) == 1 and (tape.types[tape.outputs[0]] or ((),))[0] == ()
-        if one:
-            joint, by = derive.with_gradient(self.tape, range(len(tape.inputs)), [0])
-            tape = optimised(_seeded(joint, len(tape.inputs)), READABLE)
-        return Writer(tape, len(self.tape.outputs), by, one).source()
+        if len(tape.outputs) == 1 and (tape.types[tape.outputs[0]] or ((),))[0] == ():
+            joint, listed = derive.with_gradient(tape, range(len(tape.inputs)), [0])
+            joint, by = _seeded(joint, len(tape.inputs)), list(range(len(tape.inputs)))
+            _by_all(joint, 1, listed)
+            tape = optimised(joint, READABLE)
+        return Writer(tape, len(self.tape.outputs), by).source()
 
     def graph(self) -> list[Any]:
         """The results as nodes, above leaves with the numbers of the example: the graph that the program is.
@@ -451,17 +450,22 @@ def _seeded(tape: Tape, i: int) -> Tape:
     return tape.bound({i: 1.0 if kind is None or kind[1] == np.float64 else np.ones(*kind)})
 
 
+def _by_all(tape: Tape, first: int, listed: Sequence[int]) -> None:
+    """Let the outputs from `first` on, derivatives by the inputs that are listed, be those by all: 0 by the others."""
+    slopes = dict(zip(listed, tape.outputs[first:], strict=True))
+    for i in range(len(tape.inputs)):
+        if i not in slopes:
+            kind = tape.types[i]
+            slopes[i] = tape.constant(0.0 if kind is None else np.zeros(*kind))
+    tape.outputs[first:] = [slopes[i] for i in range(len(tape.inputs))]
+
+
 def _slopes(tape: Tape) -> Tape:
     """The derivatives of the first output of a program by all of its inputs."""
     by = list(range(len(tape.inputs)))
     found, listed = derive.gradient(tape, by, [0])
     found = _seeded(found, len(by))
-    slopes = dict(zip(listed, found.outputs, strict=True))
-    for i in by:
-        if i not in slopes:
-            kind = found.types[i]
-            slopes[i] = found.constant(0.0 if kind is None else np.zeros(*kind))
-    found.outputs = [slopes[i] for i in by]
+    _by_all(found, 0, listed)
     return found
 
 

@@ -98,19 +98,13 @@ class Writer:
         How many come first.
     by : sequence of int
         By which inputs the derivatives are.
-    differentiated : bool
-        Whether there is a derivative by each input: 0 by those that lead to no result.
     """
 
-    def __init__(self, tape: Tape, results: int, by: Sequence[int], differentiated: bool) -> None:
+    def __init__(self, tape: Tape, results: int, by: Sequence[int]) -> None:
         self.tape, self.results = tape, results
         # The arguments of the function come first, then what it closes over.
         self.inputs = sorted(range(len(tape.inputs)), key=lambda i: tape.inputs[i].node is not None)
         slopes = dict(zip(by, tape.outputs[results:], strict=True))
-        for i in self.inputs if differentiated else ():
-            if i not in slopes:  # nothing is computed of it
-                kind = tape.types[i]
-                slopes[i] = tape.constant(0.0 if kind is None else np.zeros(*kind))
         self.by = [i for i in self.inputs if i in slopes]
         self.outputs = [*tape.outputs[:results], *(slopes[i] for i in self.by)]
         self.taken, self.count = {"np", "math"}, dict[str, int]()

@@ -76,9 +76,10 @@ class Reads:
         whole = [(x, list(_values(x)), held, name) for x, held, name in self._whole]
         self._whole = [(x, now, name) for x, now, held, name in whole if _alike(now, held)]
         self._cells = [(cell, name, x) for cell, name, x in self._cells if _same(_content(cell), x)]
-        self._lists = [_values(x) for x, _, _ in self._whole if type(x) is not set]
-        self._held = [y for x, held, _ in self._whole if type(x) is not set for y in held]
-        self._lengths = [len(held) for x, held, _ in self._whole if type(x) is not set]
+        ordered = [(x, held) for x, held, _ in self._whole if type(x) is not set]
+        self._lists = [_values(x) for x, _ in ordered]
+        self._lengths = [len(held) for _, held in ordered]
+        self._held = list(chain.from_iterable(held for _, held in ordered))
         self._sets = [(x, frozenset(held), name) for x, held, name in self._whole if type(x) is set]
         for space, found in self._places.values():
             for name in [name for name, x in found.items() if not _same(space.get(name), x)]:
@@ -110,9 +111,10 @@ class Reads:
         for cell, _, x in self._cells:
             if cell.cell_contents is not x:
                 return False
-        if not self._lists:
-            return not self._sets
-        same = list(map(len, self._lists)) == self._lengths and not self._sets
+        for now, then, _ in self._sets:
+            if now != then:
+                return False
+        same = list(map(len, self._lists)) == self._lengths
         return same and all(map(is_, chain.from_iterable(self._lists), self._held))
 
     def _said(self) -> str | None:
@@ -137,9 +139,7 @@ class Reads:
         self._seen[id(x)] = x
         if isinstance(x, (np.random.Generator, np.random.RandomState, random.Random)):
             self.generators.append(x)
-        elif isinstance(x, Iterator) and not isinstance(
-            x, (IOBase, count)
-        ):  # a file is for writing, a count for counting
+        elif isinstance(x, Iterator) and not isinstance(x, (IOBase, count)):  # which are to write, and to count
             self.iterators.append(name)
         elif isinstance(x, FunctionType):
             self._function(x)
@@ -177,8 +177,6 @@ class Reads:
     def _function(self, f: FunctionType) -> None:
         if hasattr(f, "__wrapped__"):
             self._later([f.__wrapped__], f.__name__)
-            return
-        if _ours(f.__module__) and not f.__closure__:
             return
         for name, cell in zip(f.__code__.co_freevars, f.__closure__ or (), strict=True):
             x = _content(cell)
