@@ -18,7 +18,6 @@ import graphviz
 import numpy as np
 
 from . import __version__, viz
-from .atomic import write
 from .checks import slopes
 from .derivation import derive
 from .errors import ExpressionError, InputError, MicrogadError
@@ -30,7 +29,7 @@ from .serial import to_json
 from .steps import backward_steps, forward_steps
 from .value import Value
 from .viz.graph import SIDES
-from .viz.render import INSTALL
+from .viz.render import INSTALL, destination, put
 from .viz.theme import THEMES
 
 SUFFIXES = (".svg", ".png", ".pdf", ".dot", ".mmd", ".json")
@@ -148,9 +147,7 @@ def _shield(argv: Sequence[str]) -> list[str]:
 
 
 def _graph(args: argparse.Namespace) -> None:
-    target = None if args.output is None else Path(args.output)
-    if target is not None and target.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{args.output}: unknown suffix {target.suffix!r}: use {', '.join(SUFFIXES)}")
+    target = None if args.output is None else destination(args.output, SUFFIXES)
     f, leaves = _read(args)
     f.backward()
     drawing = viz.draw(f, rankdir=args.rankdir, theme=args.theme, highlight=args.highlight)
@@ -253,10 +250,7 @@ def _save(f: Value, drawing: viz.Drawing, rankdir: str, target: Path) -> None:
         ".json": lambda: to_json(f, indent=2) + "\n",
     }
     data: Any = texts[suffix]().encode() if suffix in texts else drawing.pipe(suffix[1:])
-    try:
-        write(target, data)
-    except OSError as error:
-        raise InputError(f"cannot write {target}: {error.strerror or error}") from None
+    put(target, data)
 
 
 def _doctor(args: argparse.Namespace) -> None:

@@ -11,20 +11,23 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import graphviz
 
 from microgad.atomic import write
-from microgad.errors import RenderError
+from microgad.errors import InputError, RenderError, shown
+from microgad.naming import literal
 
 INSTALL = 'pip install "microgad[render]"'
 FONT = Path(__file__).resolve().parent / "fonts" / "DejaVuSans.ttf"
 MORE_FONTS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "/System/Library/Fonts")
 _DRAWING = threading.Lock()  # one picture at a time: it changes the environment, which all threads share
+SOURCES = (".dot", ".gv")
+SUFFIXES = (".svg", ".png", ".pdf", *SOURCES)  # of what `save` writes
 RASTER = ("png", "jpg", "jpeg", "gif", "webp")
 
 # pygraphviz lays out inside the process that calls it: in one of its own, a long layout can be
@@ -118,12 +121,40 @@ class Drawing(graphviz.Digraph):
             raise graphviz.FileExistsError(f"output file exists: {str(target)!r}")
         data = self.pipe(format, renderer, formatter, neato_no_op, quiet, engine=engine)
         assert isinstance(data, bytes)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write(target, data)
+        with suppress(OSError):  # `put` says what is wrong
+            target.parent.mkdir(parents=True, exist_ok=True)
+        put(target, data)
         if not cleanup and source != target:
-            write(source, self.source.encode())
+            put(source, self.source.encode())
         if view:
             self._view(str(target), format=format, quiet=quiet_view)
+        return str(target)
+
+    def save(self, filename: Any = None, directory: Any = None, *, skip_existing: bool | None = False) -> str:
+        """Write the picture, in the format that the suffix of the path names, and return the path.
+
+        Parameters
+        ----------
+        filename : str or path-like, optional
+            It ends in ``.svg``, ``.png`` or ``.pdf``; in ``.dot`` or ``.gv`` for the DOT text, which graphviz's own
+            `save` always writes. Without a path it is that.
+        directory, skip_existing : optional
+            As in graphviz.
+
+        Raises
+        ------
+        InputError
+            For another suffix, or where no file can be written.
+        RenderError
+            If nothing on this machine can make it; the message says what to install.
+        """
+        target = destination(self.filename if filename is None else filename, SUFFIXES, directory)
+        if skip_existing and target.exists():
+            return str(target)
+        suffix = target.suffix.lower()
+        data = self.source.encode() if suffix in SOURCES else self.pipe(suffix[1:])
+        assert isinstance(data, bytes)
+        put(target, data)
         return str(target)
 
     def _repr_mimebundle_(
@@ -151,6 +182,26 @@ class Drawing(graphviz.Digraph):
             yield
         finally:
             del self.graph_attr["dpi"]
+
+
+def destination(path: Any, suffixes: Sequence[str], directory: Any = None) -> Path:
+    """Where a file is written; an error if that is no path, or it does not end in one of the suffixes."""
+    try:
+        target = Path(os.fspath(directory or ""), os.fspath(path))
+    except TypeError:
+        raise InputError(f"a path is text or a Path, not {shown(path)}") from None
+    if target.suffix.lower() not in suffixes:
+        raise InputError(f"{literal(str(target))}: unknown suffix {target.suffix!r}: use {', '.join(suffixes)}")
+    return target
+
+
+def put(target: Path, data: bytes) -> None:
+    """Write a file whole or not at all; an error of one line where that cannot be done."""
+    try:
+        write(target, data)
+    except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot write {literal(str(target))}: {reason}") from None
 
 
 def renderer() -> str | None:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from pathlib import Path
-from typing import Any
 
-from microgad.atomic import write
-from microgad.errors import GraphSizeError, InputError, shown
-from microgad.naming import literal
+from microgad.errors import GraphSizeError, InputError
 from microgad.node import Node
 from microgad.order import topological_order
 
@@ -23,7 +18,6 @@ from .render import Drawing
 from .theme import THEMES, Theme
 
 LIMIT = 200  # equations
-SUFFIXES = (".svg", ".png", ".pdf", ".dot")
 # In points: an axis of 1, the shortest and the longest other one, and the most that a number along an axis takes.
 THIN, SHORT, LONG, UNIT = 22.0, 34.0, 130.0, 26.0
 NAME, SMALL, SIGN, HEAD, BRACKET = 15, 11, 18, 17, 28  # sizes of type
@@ -51,37 +45,6 @@ class Shapes(Drawing):
     alt : str
         The same as a sentence.
     """
-
-    def save(self, path: Any) -> str:
-        """Write the picture, in the format that the suffix of the path names, and return the path.
-
-        Parameters
-        ----------
-        path : str or path-like
-            It ends in ``.svg``, ``.png`` or ``.pdf``, or in ``.dot`` for the DOT text.
-
-        Raises
-        ------
-        InputError
-            For another suffix, or where no file can be written.
-        RenderError
-            If nothing on this machine can make it; the message says what to install.
-        """
-        try:
-            target = Path(os.fspath(path))
-        except TypeError:
-            raise InputError(f"a path is text or a Path, not {shown(path)}") from None
-        suffix = target.suffix.lower()
-        if suffix not in SUFFIXES:
-            raise InputError(f"{literal(str(target))}: unknown suffix {suffix!r}: use {', '.join(SUFFIXES)}")
-        data = self.source.encode() if suffix == ".dot" else self.pipe(suffix[1:])
-        assert isinstance(data, bytes)
-        try:
-            write(target, data)
-        except (OSError, ValueError) as error:  # a path with a zero byte is a ValueError
-            reason = getattr(error, "strerror", None) or error
-            raise InputError(f"cannot write {literal(str(target))}: {reason}") from None
-        return str(target)
 
 
 def shapes(f: Node, *, theme: str = "light", grads: bool = True) -> Shapes:
