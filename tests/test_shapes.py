@@ -749,7 +749,7 @@ def test_save(tmp_path, suffix, start):
 
 
 @pytest.mark.parametrize(
-    "path", ["f.bmp", "f", "", "svg", "f.svg.txt", None, 3, b"f.svg", "no folder/f.svg", "a\0b.svg", "."]
+    "path", ["f.bmp", "f", "", "svg", "f.svg.txt", 3, b"f.svg", "no folder/f.svg", "a\0b.svg", "."]
 )
 def test_a_path_that_will_not_do(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
