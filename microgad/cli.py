@@ -29,6 +29,7 @@ from .serial import to_json
 from .steps import backward_steps, forward_steps
 from .value import Value
 from .viz.graph import SIDES
+from .viz.player import SUFFIXES as PAGES
 from .viz.render import INSTALL, destination, put
 from .viz.theme import THEMES
 
@@ -111,6 +112,14 @@ def _parser() -> _Parser:
         default="text",
         help="the steps as text (default), or both passes as one table",
     )
+    play = command(
+        "play",
+        _play,
+        "write a page that steps through both passes, in which the numbers can be edited",
+        "microgad play '(x + y) * z' x=-2 y=5 z=-4 -o f.html",
+    )
+    play.add_argument("-o", "--output", metavar="FILE", required=True, help="the page, .html")
+    play.add_argument("--theme", choices=tuple(THEMES), default="light", help="colours (default: light)")
     derive = command(
         "derive",
         _derive,
@@ -158,6 +167,12 @@ def _graph(args: argparse.Namespace) -> None:
     rows = [[literal(name), f"{x.data:.10g}", f"{x.grad:.10g}"] for name, x in leaves.items()]
     print(*columns([["name", "data", "grad"], *rows], (1, 2)), sep="\n")
     print(f"\nwrote {target}" if target is not None else f"\n{drawing.text}")
+
+
+def _play(args: argparse.Namespace) -> None:
+    destination(args.output, PAGES)
+    f, _ = _read(args)
+    print(f"wrote {viz.play(f, theme=args.theme).save(args.output)}")
 
 
 def _steps(args: argparse.Namespace) -> None:

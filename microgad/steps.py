@@ -194,17 +194,21 @@ class Step(tuple[Any, ...]):
         yield " = ".join([*parts, said(node._value)])
 
     def _backward(self) -> Iterator[str]:
-        node, _, view, *_ = self
         for i in range((len(self) - 3) // 4):
-            x, _, contribution, total = self[4 * i + 3 : 4 * i + 7]
-            place = sum(self[k] is x for k in range(3, 4 * i + 4, 4))
-            product = " = ".join([*self.product(i), said(contribution)])
-            count, part = len(view.users[x]), view.first_use[x, node] + place
-            if count == 1:
-                yield f"{view.derivative(x)} = {product}"
-            else:
-                total = "" if part == 1 else f", {'in all' if part == count else 'so far'} {said(total)}"
-                yield f"{view.derivative(x)}, part {part} of {count}: {product}{total}"
+            _, _, contribution, total = self[4 * i + 3 : 4 * i + 7]
+            head, tail = self.around(i)
+            yield f"{head}{' = '.join([*self.product(i), said(contribution)])}{tail and tail + said(total)}"
+
+    def around(self, i: int) -> tuple[str, str]:
+        """What stands before the product of an edge, and behind it before the total, if that is said."""
+        node, _, view, *_ = self
+        x = self[4 * i + 3]
+        place = sum(self[k] is x for k in range(3, 4 * i + 4, 4))
+        count, part = len(view.users[x]), view.first_use[x, node] + place
+        if count == 1:
+            return f"{view.derivative(x)} = ", ""
+        tail = "" if part == 1 else ", in all " if part == count else ", so far "
+        return f"{view.derivative(x)}, part {part} of {count}: ", tail
 
     def product(self, i: int) -> list[str]:
         """How a contribution is computed: in derivatives, and in numbers where that is short."""

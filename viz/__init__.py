@@ -5,7 +5,8 @@ from __future__ import annotations
 from .flowchart import mermaid
 from .graph import draw, mimebundle
 from .outline import tree
+from .player import Player, play
 from .render import Drawing, renderer
 from .shapes import shapes
 
-__all__ = ["Drawing", "draw", "mermaid", "mimebundle", "renderer", "shapes", "tree"]
+__all__ = ["Drawing", "Player", "draw", "mermaid", "mimebundle", "play", "renderer", "shapes", "tree"]
