@@ -12,7 +12,7 @@ function written(x) {
   const half = /^.{6}50*e/.test(long) && "02468".includes(long[5]);
   const [mantissa, e] = (half ? `${long[0]}.${long.slice(1, 6)}e${long.split("e")[1]}` : Math.abs(x).toExponential(5)).split("e");
   const digits = mantissa.replace(".", ""), n = Number(e);
-  const cut = (text) => text.includes(".") ? text.replace(/\.?0+$/, "") : text;
+  const cut = (text) => text.replace(/(\.\d*?)0*$/, "$1").replace(/\.$/, "");
   if (n < -4 || n > 5) return `${sign}${cut(mantissa)}e${n < 0 ? "-" : "+"}${String(Math.abs(n)).padStart(2, "0")}`;
   return sign + cut(n < 0 ? `0.${"0".repeat(-n - 1)}${digits}` : `${digits.slice(0, n + 1)}.${digits.slice(n + 1)}`);
 }
