@@ -1,4 +1,6 @@
-"""Options of the test run."""
+"""Options of the test run, and the fixtures that test files share."""
+
+from browser import chromium, jupyterlab  # noqa: F401
 
 
 def pytest_addoption(parser):

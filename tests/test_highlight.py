@@ -3,9 +3,10 @@
 import re
 
 import pytest
+from browser import contrast
 from hypothesis import given, settings
 from test_random_expressions import anything, graph, many
-from test_viz import lecture, luminance
+from test_viz import lecture
 
 import microgad as mg
 from microgad import Value, viz
@@ -177,11 +178,6 @@ def test_the_text_for_screen_readers(highlight, sentence):
     plain, drawing = viz.draw(f), viz.draw(f, highlight=highlight)
     assert drawing.alt == f"{plain.alt} Marked: every path {sentence}."
     assert drawing.text == plain.text
-
-
-def contrast(one, other):
-    dark, light = sorted((luminance(one), luminance(other)))
-    return (light + 0.05) / (dark + 0.05)
 
 
 @pytest.mark.parametrize("theme", THEMES.values(), ids=THEMES)

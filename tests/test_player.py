@@ -213,6 +213,20 @@ def test_bad_input_is_one_line(f, options, error, message):
     assert "\n" not in str(caught.value)
 
 
+def test_a_program_and_a_jitted_call():
+    def g(x, y):
+        return (x + y) * x
+
+    x, y = Value(2.0, "x"), Value(3.0, "y")
+    expected = viz.play(g(x, y))
+    assert viz.play(mg.trace(g, 2.0, 3.0)).text.replace("g", "f") == expected.text
+    call = mg.jit(g)(x, y)
+    assert "∂f/∂x = its reverse pass = 7" in viz.play(call).text
+    opened = viz.play(call, expand=True)
+    assert opened.text == expected.text
+    assert 'id="leaves"' in opened.html
+
+
 def test_data_that_was_set_later_is_an_error():
     x = Value(1.0, "x")
     f = x * 2
@@ -591,6 +605,10 @@ def test_contrast_and_room(chromium, tmp_path, theme, case):
         press(chromium, key)
         assert faint(chromium) == []
         assert overlapping(chromium, "#picture") == []
+    if case != "of Tensors":
+        fill(chromium, None, "")
+        assert ask(chromium, "document.querySelector('#problem').textContent")
+        assert faint(chromium) == []
     assert len(texts(chromium, "#picture")) > 10
     assert (
         ask(chromium, "document.querySelector('#picture').getAttribute('aria-label')") == viz.play(GRAPHS[case]()).alt

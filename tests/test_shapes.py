@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import contrast
 from hypothesis import given
 from hypothesis import strategies as st
-from test_viz import HOSTILE, luminance, picture, run_without_renderers, shown
+from test_viz import HOSTILE, picture, run_without_renderers, shown
 
 import microgad as mg
 from microgad import Tensor, Value, primitives, viz
@@ -681,8 +682,7 @@ def test_colours_are_the_theme_s_and_not_the_only_cue(theme):
     }
     assert inside[colors.result] == {"δZ1", "δZ2", "∇W1", "∇W2"}
     for fill in (colors.leaf, colors.interior, colors.result):
-        dark, light = sorted((luminance(colors.text), luminance(fill)))
-        assert (light + 0.05) / (dark + 0.05) >= 4.5
+        assert contrast(colors.text, fill) >= 4.5
     assert drawing.source.count("penwidth=2") == sum(fill == colors.leaf for *_, fill, _ in every)
 
 

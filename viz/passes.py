@@ -128,13 +128,14 @@ class Passes:
             found: dict[str, Any] = {"name": name, "data": _shown(node._value)}
             found["of"] = [self.place[x] if isinstance(x, Node) else str(float(x)) for x in node.operands]
             if not self.fixed:
-                head = [f"{name} = "]
+                head: list[Any] = [f"{name} = "]
                 if node.prim is not None:
                     found["formula"] = as_written(node, self._view.symbols(node)).text
                     head = [f"{name} = {found['formula']} = ", *_pieces(node), " = "]
                 found["row"], self.steps[i]["parts"] = self.rows[i], head
             nodes.append(found)
-        return {"nodes": nodes, "edges": self.edges, "steps": self.steps, "seed": _shown(self.order[-1].seed())}
+        edges = [{key: x for key, x in edge.items() if key != "said"} for edge in self.edges]
+        return {"nodes": nodes, "edges": edges, "steps": self.steps, "seed": _shown(self.order[-1].seed())}
 
 
 def _shown(x: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import math
 from contextlib import suppress
@@ -17,7 +16,7 @@ from microgad.node import Node
 from .graph import draw, shown_as
 from .javascript import source
 from .passes import Passes
-from .render import destination, put
+from .render import destination, image, put
 from .stage import PAGE, Stage, style
 from .theme import THEMES
 
@@ -88,7 +87,7 @@ class Player:
         items = "".join(f'<li style="white-space: pre-wrap">{html.escape(line)}</li>' for line in lines)
         summary = f"<summary>Picture and all {len(lines)} steps of {title}</summary>"
         try:
-            data = base64.b64encode(self._stage.image(self._theme).encode()).decode()
+            picture = image(self._stage.image(self._theme).encode(), self.alt)
         except RenderError:
             tree = self._drawing._repr_mimebundle_()["text/html"]
             return {"text/plain": self.text, "text/html": f"<details open>{summary}{tree}<ol>{items}</ol></details>"}
@@ -96,7 +95,6 @@ class Player:
             f'<iframe sandbox="allow-scripts" title="{title}, step by step" srcdoc="{html.escape(self.html)}" '
             f'style="width: 100%; height: {min(self._stage.height, 560) + 460:.0f}px; border: 0"></iframe>'
         )
-        picture = f'<img src="data:image/svg+xml;base64,{data}" alt="{html.escape(self.alt)}" style="max-width: 100%">'
         return {
             "text/plain": self.text,
             "text/html": f"{frame}<details>{summary}{picture}<ol>{items}</ol></details>",

@@ -6,6 +6,7 @@ import base64
 import html
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ MORE_FONTS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/font
 _DRAWING = threading.Lock()  # one picture at a time: it changes the environment, which all threads share
 SOURCES = (".dot", ".gv")
 SUFFIXES = (".svg", ".png", ".pdf", *SOURCES)  # of what `save` writes
+LEAST = 0.45  # of its size, to which a picture shrinks in a page: text of 16 pixels to 7
 RASTER = ("png", "jpg", "jpeg", "gif", "webp")
 
 # pygraphviz lays out inside the process that calls it: in one of its own, a long layout can be
@@ -167,9 +169,7 @@ class Drawing(graphviz.Digraph):
             text = f"{self.text}\n{error}"
             return {"text/plain": text, "text/html": f"<pre>{html.escape(text)}</pre>"}
         assert isinstance(svg, bytes)
-        data = base64.b64encode(svg).decode()
-        picture = f'<img src="data:image/svg+xml;base64,{data}" alt="{html.escape(self.alt)}" style="max-width: 100%">'
-        return {"text/plain": self.text, "text/html": picture}
+        return {"text/plain": self.text, "text/html": image(svg, self.alt)}
 
     @contextmanager
     def _sharp(self, format: str) -> Iterator[None]:
@@ -182,6 +182,15 @@ class Drawing(graphviz.Digraph):
             yield
         finally:
             del self.graph_attr["dpi"]
+
+
+def image(svg: bytes, alt: str) -> str:
+    """A picture in HTML: it shrinks to where it stands as long as it can be read, and is scrolled from there on."""
+    width, unit = re.search(rb'<svg[^>]*?width="([\d.]+)(pt|)"', svg).groups()  # type: ignore[union-attr]
+    least = LEAST * float(width) * (4 / 3 if unit else 1)
+    size = f"max-width: 100%; min-width: {least:.0f}px"
+    data = base64.b64encode(svg).decode()
+    return f'<img src="data:image/svg+xml;base64,{data}" alt="{html.escape(alt)}" style="{size}">'
 
 
 def destination(path: Any, suffixes: Sequence[str], directory: Any = None) -> Path:
