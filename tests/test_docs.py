@@ -31,8 +31,9 @@ def test_public_names_exist_and_are_described(name):
 
 
 def test_public_functions_have_an_example():
-    public = [getattr(mg, name) for name in mg.__all__] + [mg.viz.draw, mg.viz.shapes]
-    public += [getattr(home, name) for home in (mg.nn, mg.nn.optim, mg.nn.init, mg.nn.data) for name in home.__all__]
+    public = [getattr(mg, name) for name in mg.__all__]
+    public += [mg.viz.draw, mg.viz.mermaid, mg.viz.play, mg.viz.shapes, mg.viz.tree]
+    public += [getattr(home, name) for home in (mg.viz.plot, mg.nn, mg.nn.optim, mg.nn.init, mg.nn.data) for name in home.__all__]
     assert [thing for thing in public if callable(thing) and ">>>" not in thing.__doc__] == []
 
 

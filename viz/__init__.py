@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import plot
 from .flowchart import mermaid
 from .graph import draw, mimebundle
 from .outline import tree
@@ -9,4 +10,4 @@ from .player import Player, play
 from .render import Drawing, renderer
 from .shapes import shapes
 
-__all__ = ["Drawing", "Player", "draw", "mermaid", "mimebundle", "play", "renderer", "shapes", "tree"]
+__all__ = ["Drawing", "Player", "draw", "mermaid", "mimebundle", "play", "plot", "renderer", "shapes", "tree"]
