@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from microgad.errors import MicrogadError
 from microgad.node import Node
 from microgad.primitive import Primitive
 from microgad.primitives import TABLE
@@ -49,8 +48,17 @@ function erfc(x) {
   return Math.exp(-x * x) / Math.sqrt(Math.PI) / below;
 }
 """
-HEAD = "function outside(domain) { throw new RangeError(`outside of the domain: it takes ${domain}`); }\n"
-EXAMPLE = 0.75  # inside of the domain of all rows of microgad's own
+HEAD = """
+function outside(domain) {
+  throw new RangeError(`outside of the domain${domain && `: it takes ${domain}`}`);
+}
+function within(domain, rule) {
+  return (...operands) => {
+    try { return rule(...operands); } catch (error) { return outside(domain); }
+  };
+}
+"""
+EXAMPLE = 0.75  # inside of the domain of all rows of microgad's own, and none of their kinks
 
 
 class UnwrittenError(Exception):
@@ -72,16 +80,15 @@ class Functions:
         self._names: dict[Primitive, str] = {}
         self._bodies: list[str] = []
 
-    def row(self, row: Primitive, operands: Sequence[Any]) -> int:
+    def row(self, node: Any) -> int:
         """The place in `rows` of what a node computes; an `UnwrittenError` if there is no JavaScript for it."""
-        numbers = tuple(None if isinstance(x, Node) else x for x in operands)
-        key = (row, str(numbers))
+        row, operands = node.prim, node.operands
+        key = (row, str([None if isinstance(x, Node) else x for x in operands]))
         if key not in self._places:
             pairs = zip(operands, row.partials, strict=True)
-            partials = ", ".join(
-                self._partial(row, rule, operands) if isinstance(x, Node) else "0" for x, rule in pairs
-            )
-            self.rows.append(f"{{ rule: {self._rule(row)}, partials: [{partials}] }}")
+            partials = ", ".join(self._partial(node, rule) if isinstance(x, Node) else "0" for x, rule in pairs)
+            rule = self._rule(row, [x if type(x) is float else x._value for x in operands])
+            self.rows.append(f"{{ rule: {rule}, partials: [{partials}] }}")
             self._places[key] = len(self.rows) - 1
         return self._places[key]
 
@@ -90,8 +97,8 @@ class Functions:
         listed = ",\n  ".join(self.rows)
         return f"{HEAD}{ERF if 'erf' in bodies else ''}{bodies}\nconst ROWS = [\n  {listed}\n];\n"
 
-    def _rule(self, row: Primitive) -> str:
-        """The name of the function that is the rule of a row."""
+    def _rule(self, row: Primitive, example: Sequence[float] = ()) -> str:
+        """The name of the function that is the rule of a row; `example` is what it has been called with."""
         if row in self._names:
             return self._names[row]
         if TABLE.get(row.name) is row and row.name in RULES:
@@ -101,17 +108,20 @@ class Functions:
                 body = body.replace(f"{{{name}}}", function)
             check = OUTSIDE.get(row.name)
             body = f"{check} ? outside({source(row.domain)}) : ({body})" if check else f"({body})"
-            params = "abc"[: len(row.partials)]
+            params = list("abc"[: len(row.partials)])
             text = f"({', '.join(params)}) => {body}"
         else:
-            text = self._traced(inspect.unwrap(row.scalar), [EXAMPLE] * len(row.partials), row)
+            params = [f"x{k}" for k in range(len(row.partials))]
+            text = self._traced(row, inspect.unwrap(row.scalar), params, params, example)
+            text = f"within({source(row.domain)}, {text})"
         self._names[row] = name = f"f{len(self._names)}"
         self._bodies.append(f"const {name} = {text};")
         return name
 
-    def _partial(self, row: Primitive, rule: Any, operands: Sequence[Any]) -> str:
+    def _partial(self, node: Any, rule: Any) -> str:
         if isinstance(rule, float):
             return source(rule)
+        operands = node.operands
         at = [k for k, x in enumerate(operands) if isinstance(x, Node)]
 
         def partial(y: Any, *nodes: Any) -> Any:
@@ -120,21 +130,21 @@ class Functions:
                 given[k] = x
             return rule(y, *given)
 
-        return self._traced(partial, [EXAMPLE] * (1 + len(at)), row, ["y", *(f"x{k}" for k in at)], len(operands))
+        params = ["y", *(f"x{k}" for k in range(len(operands)))]
+        example = [node._value, *(operands[k]._value for k in at)]
+        return self._traced(node.prim, partial, params, ["y", *(f"x{k}" for k in at)], example)
 
     def _traced(
-        self, rule: Callable[..., Any], example: list[float], row: Primitive, given: Sequence[str] = (), of: int = 0
+        self, row: Primitive, rule: Callable[..., Any], params: list[str], given: list[str], example: Sequence[float]
     ) -> str:
-        """A rule as JavaScript; where arguments have names in `given`, they are some of `of` operands."""
-        try:
-            tape = trace(rule, *example).tape
-        except MicrogadError as error:
-            raise UnwrittenError(f"{row.name} cannot be traced: {error}") from None
-        except Exception as error:  # a rule of the user's may raise anything
-            raise UnwrittenError(f"{row.name} cannot be traced: {type(error).__name__}: {error}") from None
-        names = list(given) or [f"x{k}" for k in range(len(example))]
-        params = ["y", *(f"x{k}" for k in range(of))] if given else names
-        return f"({', '.join(params)}) => {{ {self._body(tape, names, row)} }}"
+        """A rule as a function of `params` in JavaScript, which is called with those that are `given`."""
+        for numbers in ([EXAMPLE] * len(given), example):  # a rule of the user's may have another domain
+            try:
+                tape = trace(rule, *numbers).tape
+            except Exception:  # and may raise anything
+                continue
+            return f"({', '.join(params)}) => {{ {self._body(tape, given, row)} }}"
+        raise UnwrittenError(f"{row.name} branches on its numbers, or calls what only Python has")
 
     def _body(self, tape: Tape, names: list[str], row: Primitive) -> str:
         said = [*names, *(source(x.example) for x in tape.inputs[len(names) :])]

@@ -15,11 +15,13 @@ from microgad.steps import Edge, Step, View, steps_back
 from microgad.symbolic import ATOM, SIGN, Expr, as_written
 
 from .javascript import Functions, UnwrittenError
-from .text import links, said
+from .text import links, operation, said
 
 LIMIT = 300  # nodes; a pass over more is stepped through in parts
-LABEL = 22  # letters on an edge
+NAME = 40  # letters of a name in a box
 Rows = list[tuple[str, str]]  # lines, each with what it says
+PLACE = "∂v/∂x⁽²⁾ is the derivative of v by the second place where x stands in it, and by nothing else."
+FLOW = "On an edge, G is the gradient of what comes out, and v ⊙ multiplies it by v number by number."
 
 
 class Passes:
@@ -35,15 +37,17 @@ class Passes:
         The nodes; `edges` and `steps` speak of them by their places.
     names : dict
         By node.
+    values : dict
+        By node, its data as it is now: what a page shows stays of one computation, whatever an optimizer sets later.
     totals : dict
         The gradients, by node.
     edges : list of dict
         In the order of the backward pass: from which node, by which operand, to which input, and the numbers.
     steps : list of dict
-    problem : str
-        Why there is no backward pass, or none that ends; empty if there is one.
     fixed : str
         Why the leaves cannot be edited; empty if they can.
+    notes : list of str
+        What else has to be said, such as why there is no backward pass, or none that ends.
     """
 
     def __init__(self, f: Node) -> None:
@@ -54,23 +58,25 @@ class Passes:
         self.lines: list[str] = []
         self.steps: list[dict[str, Any]] = []
         self.edges: list[dict[str, Any]] = []
+        self.values = {x: x._value if type(x._value) is float else x._value.copy() for x in self.order}
         self.totals: dict[Node, Any] = {}
-        self.problem = ""
+        self.notes: list[str] = []
         for node in self.order:
             step = Step((node, None, view, *(part for x in node.inputs for part in (x, None, None, None))))
             self._add("forward", node, str(step))
         if not f.needs:
-            self.problem = f"No backward pass: {self.title} needs no gradient."
+            self.notes.append(f"No backward pass: {self.title} needs no gradient.")
         elif np.size(f._value) != 1:
-            self.problem = f"No backward pass: {self.title} is {np.shape(f._value)}, and not one number."
+            self.notes.append(f"No backward pass: {self.title} is {np.shape(f._value)}, and not one number.")
         else:
             self._backward()
         self.fixed, self.functions = "", Functions()
         self.rows: list[int | None] = []
-        try:
-            self.rows = [self._row(node) for node in self.order]
-        except UnwrittenError as error:
-            self.fixed = f"Leaves cannot be edited here: {literal(str(error))}."
+        if not self.notes:
+            try:
+                self.rows = [self._row(node) for node in self.order]
+            except UnwrittenError as error:
+                self.fixed = f"Leaves cannot be edited here: {literal(str(error))}."
 
     def _add(self, kind: str, node: Node, line: str, edges: Sequence[int] = ()) -> None:
         self.lines.append(line)
@@ -83,7 +89,7 @@ class Passes:
         try:
             for step in steps_back(view):
                 slots = [k for k, x in enumerate(step.node.operands) if isinstance(x, Node) and x.needs]
-                first, flows = len(self.edges), self._flows(step.node)
+                first = len(self.edges)
                 for i, (slot, edge) in enumerate(zip(slots, step.edges, strict=True)):
                     head, tail = step.around(i)
                     self.totals[edge.input] = edge.total
@@ -92,62 +98,77 @@ class Passes:
                             "node": self.place[step.node], "slot": slot, "input": self.place[edge.input],
                             "head": head + step.product(i)[0], "tail": tail,
                             "numbers": [_shown(x) for x in (step.upstream, *edge[1:])],
-                            "said": _said(edge, flows[i]),
+                            "said": self._said(step.node, edge, i),
                         }
                     )  # fmt: skip
                 self._add("backward", step.node, str(step), range(first, len(self.edges)))
         except DomainError as error:
-            self.problem = f"The backward pass ends here: {literal(str(error))}."
+            self.notes.append(f"The backward pass ends here: {literal(str(error))}.")
 
-    def _flows(self, node: Node) -> list[str]:
-        """What a drawing says on the edges that a gradient goes back along."""
-        inputs = [x for x in node.operands if isinstance(x, Node)]
-        return [said(line) for x, line in zip(inputs, links(node, self.names), strict=True) if x.needs]
+    def _said(self, node: Node, edge: Edge, i: int) -> Rows:
+        """What the i-th edge of a step says on the way back; of arrays only how they flow, for which there is room."""
+        if type(edge.local) is type(edge.contribution) is float:
+            return [("local", f"× {number(edge.local)}"), ("contribution", f"= {number(edge.contribution)}")]
+        flows = [said(line) for x, line in zip(node.inputs, links(node, self.names), strict=True) if x.needs]
+        return [("flow", flows[i])]
+
+    @property
+    def signs(self) -> list[str]:
+        """What signs in the steps and on the edges mean that are not explained by themselves."""
+        flows = any(kind == "flow" for edge in self.edges for kind, _ in edge["said"])
+        return [PLACE] * any("⁽" in line for line in self.lines) + [FLOW] * flows
+
+    @property
+    def structure(self) -> str:
+        """The graph in words, without numbers, which change."""
+        names = [shortened(self.names[x]) for x in self.order if x.prim is None]
+        done = [operation(x) for x in self.order if x.prim is not None]
+        return f"Graph of {self.title}. Inputs: {', '.join(names)}. Operations: {', '.join(done) or 'none'}."
 
     def _row(self, node: Node) -> int | None:
         if type(node._value) is not float:
-            raise UnwrittenError(f"{literal(self.names[node])} is a Tensor")
-        if self.problem:
-            raise UnwrittenError("there is no backward pass")
+            call = node.prim is not None and node.prim.call
+            raise UnwrittenError(
+                f"{literal(self.names[node])} is a {'call: expand=True opens it' if call else 'Tensor'}"
+            )
         if node.prim is None:
             return None
         if not node.prim.partials:
             raise UnwrittenError(f"{literal(self.names[node])} is computed from arrays")
-        return self.functions.row(node.prim, node.operands)
+        return self.functions.row(node)
 
     @property
     def leaves(self) -> list[Node]:
         """What can be edited."""
-        return [] if self.fixed else [node for node in self.order if node.prim is None]
+        return [] if not self.rows else [node for node in self.order if node.prim is None]
 
     def data(self) -> dict[str, Any]:
         """What the script of the page works on."""
         nodes = []
         for i, node in enumerate(self.order):
             name = literal(self.names[node])
-            found: dict[str, Any] = {"name": name, "data": _shown(node._value)}
+            found: dict[str, Any] = {"name": name, "data": _shown(self.values[node])}
             found["of"] = [self.place[x] if isinstance(x, Node) else str(float(x)) for x in node.operands]
-            if not self.fixed:
-                head: list[Any] = [f"{name} = "]
+            if self.rows:
+                parts: list[Any] = [f"{name} = "]
                 if node.prim is not None:
                     found["formula"] = as_written(node, self._view.symbols(node)).text
-                    head = [f"{name} = {found['formula']} = ", *_pieces(node), " = "]
-                found["row"], self.steps[i]["parts"] = self.rows[i], head
+                    parts = [f"{name} = {found['formula']} = ", *_pieces(node), " = "]
+                found |= {"row": self.rows[i], "parts": parts}
             nodes.append(found)
         edges = [{key: x for key, x in edge.items() if key != "said"} for edge in self.edges]
         return {"nodes": nodes, "edges": edges, "steps": self.steps, "seed": _shown(self.order[-1].seed())}
 
 
+def shortened(text: str, most: int = NAME) -> str:
+    """Text that can be printed, and that has room."""
+    text = literal(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def _shown(x: Any) -> Any:
     """A number for the script to compute with and to write; of an array the lines that stand for it."""
     return x if x is None or type(x) is float else lines_of(x)
-
-
-def _said(edge: Edge, flow: str) -> Rows:
-    """What an edge says on the way back; of arrays only how they flow, for which there is room."""
-    if type(edge.local) is type(edge.contribution) is float:
-        return [("local", f"× {number(edge.local)}"), ("contribution", f"= {number(edge.contribution)}")]
-    return [("flow", flow if len(flow) <= LABEL else f"{flow[: LABEL - 1]}…")]
 
 
 def lines_of(x: Any) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from contextlib import suppress
 from functools import cached_property
 from typing import Any
@@ -13,16 +12,16 @@ from microgad.errors import GraphSizeError, InputError, RenderError
 from microgad.naming import literal
 from microgad.node import Node
 
-from .graph import draw, shown_as
+from .graph import shown_as
 from .javascript import source
-from .passes import Passes
+from .passes import Passes, shortened
 from .render import destination, image, put
 from .stage import PAGE, Stage, style
+from .text import sentence, tree
 from .theme import THEMES
 
 SUFFIXES = (".html", ".htm")
 HEAD = 80  # letters of a formula above the page
-FIELD = {True: 'type="number" step="any"', False: 'type="text"'}  # a number field cannot hold an infinity
 # The browser itself sees to it that the page asks the network for nothing.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 BUTTONS = {  # what each does, and its sign, drawn: no machine has to have a font for it
@@ -44,11 +43,11 @@ class Player:
     """
 
     def __init__(self, f: Node, theme: str) -> None:
-        self._passes = Passes(f)
-        self._drawing = draw(f, theme=theme, grads=True)
+        self._passes = passes = Passes(f)
         self._theme = theme
-        self.alt = self._drawing.alt
-        self.text = "\n".join(self._passes.lines)
+        self._tree = tree(f, passes.names, passes.totals)
+        self.alt = sentence(f, passes.order, passes.names, passes.totals)
+        self.text = "\n".join([*passes.lines, *passes.notes])
 
     def __repr__(self) -> str:
         return self.text
@@ -56,7 +55,7 @@ class Player:
     @cached_property
     def html(self) -> str:
         """The page; a `RenderError` if nothing on this machine can lay out the graph."""
-        return _page(self._passes, self.alt, self._theme, self._stage)
+        return _page(self._passes, self._theme, self._stage)
 
     @cached_property
     def _stage(self) -> Stage:
@@ -85,19 +84,20 @@ class Player:
         # A notebook that is not trusted, and GitHub, strip the frame: the same stands behind it without any script.
         title, lines = html.escape(self._passes.title), self._passes.lines
         items = "".join(f'<li style="white-space: pre-wrap">{html.escape(line)}</li>' for line in lines)
+        listed = f"<ol>{items}</ol>{_notes(self._passes)}"
         summary = f"<summary>Picture and all {len(lines)} steps of {title}</summary>"
         try:
             picture = image(self._stage.image(self._theme).encode(), self.alt)
-        except RenderError:
-            tree = self._drawing._repr_mimebundle_()["text/html"]
-            return {"text/plain": self.text, "text/html": f"<details open>{summary}{tree}<ol>{items}</ol></details>"}
+        except RenderError as error:
+            found = f"<pre>{html.escape(self._tree)}\n{html.escape(str(error))}</pre>"
+            return {"text/plain": self.text, "text/html": f"<details open>{summary}{found}{listed}</details>"}
         frame = (
             f'<iframe sandbox="allow-scripts" title="{title}, step by step" srcdoc="{html.escape(self.html)}" '
             f'style="width: 100%; height: {min(self._stage.height, 560) + 460:.0f}px; border: 0"></iframe>'
         )
         return {
             "text/plain": self.text,
-            "text/html": f"{frame}<details>{summary}{picture}<ol>{items}</ol></details>",
+            "text/html": f"{frame}<details>{summary}{picture}{listed}</details>",
         }
 
 
@@ -130,7 +130,7 @@ def play(f: Node, *, theme: str = "light", expand: bool = False) -> Player:
     InputError
         If `f` is no node, the theme does not exist, or data was set after `f` was computed.
     GraphSizeError
-        If the graph has more nodes than anybody steps through.
+        If the graph has more than 300 nodes.
 
     Examples
     --------
@@ -154,7 +154,11 @@ def play(f: Node, *, theme: str = "light", expand: bool = False) -> Player:
     return Player(f, theme)
 
 
-def _page(passes: Passes, alt: str, theme: str, stage: Stage) -> str:
+def _notes(passes: Passes) -> str:
+    return "".join(f'<p class="note">{html.escape(note)}</p>' for note in (*passes.notes, *passes.signs) if note)
+
+
+def _page(passes: Passes, theme: str, stage: Stage) -> str:
     """The page as HTML."""
     head = f"{passes.title}, step by step"
     with suppress(GraphSizeError):
@@ -167,20 +171,21 @@ def _page(passes: Passes, alt: str, theme: str, stage: Stage) -> str:
         for id, (does, sign) in BUTTONS.items()
     )
     fields = "".join(
-        f'<label>{html.escape(literal(passes.names[leaf]))} <input name="{html.escape(literal(passes.names[leaf]))}" '
-        f'value="{repr(leaf._value).removesuffix(".0")}" data-leaf="{passes.place[leaf]}" autocomplete="off" '
-        f"{FIELD[math.isfinite(leaf._value)]}></label>"
+        f'<label title="{html.escape(name)}">{html.escape(shortened(name))} <input name="{html.escape(name)}" '
+        f'value="{repr(passes.values[leaf]).removesuffix(".0")}" data-leaf="{passes.place[leaf]}" inputmode="decimal" '
+        f'autocomplete="off" aria-describedby="problem"></label>'
         for leaf in passes.leaves
+        for name in [literal(passes.names[leaf])]
     )
     form = (
-        f'<form id="leaves" aria-label="leaves">{fields}<button type="reset">as before</button>'
-        '<p id="problem" role="alert"></p></form>'
+        f'<form id="leaves" aria-label="numbers to edit">Edit: {fields}<button type="reset">reset</button></form>'
+        '<p id="problem" role="alert"></p>'
     )
+    fixed = f'<p class="note">{html.escape(passes.fixed)}</p>' if passes.fixed else ""
     last = len(passes.steps) - 1
     items = "".join(f"<li>{html.escape(line)}</li>" for line in passes.lines)
-    notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in (passes.problem, passes.fixed) if note)
     script = f"const PAGE = {source(passes.data())};\n"
-    if not passes.fixed:
+    if passes.rows:
         script += str(passes.functions)
     script += (PAGE / "player.js").read_text(encoding="utf-8")
     return f"""<!DOCTYPE html>
@@ -198,13 +203,13 @@ def _page(passes: Passes, alt: str, theme: str, stage: Stage) -> str:
 <h1>{html.escape(head)}</h1>
 <div class="controls" role="group" aria-label="steps">{buttons}
 <input type="range" id="at" min="0" max="{last}" value="{last}" aria-label="step">
-<output id="where">{last + 1} of {last + 1}</output></div>
-<p id="said" aria-live="polite">{items and html.escape(passes.lines[-1])}</p>
-<div class="picture" id="picture" role="img" aria-label="{html.escape(alt)}">{stage.svg()}</div>
+<span id="where">{last + 1} of {last + 1}</span></div>
+<p id="said" aria-live="polite">{html.escape(passes.lines[-1])}</p>
+<div class="picture" id="picture" tabindex="0">{stage.svg()}</div>
 {form if passes.leaves else ""}
-{notes}
+{_notes(passes)}{fixed}
 <ol id="steps">{items}</ol>
-<p class="note">Keys: → and ← step, space plays, Home and End go to the ends.</p>
+<p class="note keys">Keys: → and ← step, space plays, Home and End go to the ends.</p>
 </main>
 <script>
 "use strict";

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from microgad.naming import literal, number
+from microgad.errors import RenderError
+from microgad.naming import number
 from microgad.node import Node
 
 from .frames import frames
 from .graph import COMMUTATIVE, FONT, SIDES, escaped
-from .passes import Passes, Rows, lines_of
+from .passes import Passes, Rows, lines_of, shortened
 from .render import Drawing
 from .text import measures, operation
 from .theme import THEMES
@@ -22,7 +23,10 @@ PAGE = Path(__file__).resolve().parent / "page"
 # In points: how wide a digit is at a size of 12, and how high a line is in a box and on an edge.
 DIGIT, LINE, SMALL = 7.7, 17, 13
 ROOM = len("data -1.23457e-05")  # every box has room for the longest number
+LABEL = 22  # letters on an edge
 MARGIN = 6  # around the picture
+LEAST = 0.7  # of its size, to which it shrinks
+Point = tuple[float, float]
 ROUND = {"leaf": ' rx="8"', "interior": "", "result": ""}
 
 
@@ -38,12 +42,24 @@ class Stage:
     def __init__(self, passes: Passes) -> None:
         self.passes = passes
         self.frames, self._placed = frames(passes.order)
-        self._boxes = {node: _box(node, literal(name), passes.totals.get(node)) for node, name in passes.names.items()}
+        self._boxes = {node: self._box(node) for node in passes.order}
         self._labels = {(edge["node"], edge["slot"]): edge["said"] for edge in passes.edges}
-        found = json.loads(self._drawing().pipe("json0", encoding="utf-8"))
+        try:
+            found = json.loads(self._drawing().pipe("json0", encoding="utf-8"))
+        except RenderError as error:
+            raise RenderError(str(error).replace("json0", "the page")) from None
         self.width, self.height = (float(x) for x in found["bb"].split(",")[2:])
         self._at = {x["name"]: x for x in found.get("objects", ())}
         self._lines = {x["id"]: x for x in found.get("edges", ())}
+
+    def _box(self, node: Node) -> Rows:
+        """The lines of a box, each with what it says."""
+        rows = [("name", shortened(self.passes.names[node]))]
+        rows += [("shape", measures(node))] if measures(node) else []
+        for kind, x in (("data", self.passes.values[node]), ("grad", self.passes.totals.get(node))):
+            lines = lines_of(x)
+            rows += [(kind, f"{kind} {lines[0]}")] if len(lines) == 1 else [(kind, line) for line in (kind, *lines)]
+        return rows
 
     def _drawing(self) -> Drawing:
         """The graph with empty boxes, as large as what they will hold."""
@@ -79,9 +95,10 @@ class Stage:
 
     def svg(self) -> str:
         """The picture for a page, with all numbers as they are after the last step."""
-        # It shrinks to the page's width as long as it can be read, and is moved about in a window from there on.
-        width = self.width + 2 * MARGIN
-        return self._svg(f'style="width: min({width:.0f}px, max(100%, {0.75 * width:.0f}px))" aria-hidden="true"')
+        # It shrinks to the page's width as long as it can be read; what does not fit then is scrolled, in full size.
+        width = f"{self.width + 2 * MARGIN:.0f}px"
+        fits = f"max(min(100%, {width}), min({width}, calc(({LEAST} * {width} - 100%) * 1e6)))"
+        return self._svg(f'style="width: {fits}" role="img" aria-label="{html.escape(self.passes.structure)}"')
 
     def image(self, theme: str) -> str:
         """The same as a file of its own."""
@@ -96,7 +113,7 @@ class Stage:
             f'viewBox="{-MARGIN} {-MARGIN} {wide} {high}" {attributes}>{head}{parts}</svg>'
         )
 
-    def _point(self, text: str) -> tuple[float, float]:
+    def _point(self, text: str) -> Point:
         x, y = map(float, text.split(","))
         return x, self.height - y  # Graphviz counts upward
 
@@ -142,10 +159,11 @@ class Stage:
         line = self._lines[id]
         end, *points = line["pos"].removeprefix("e,").split()
         tip, path = self._point(end), [self._point(point) for point in points]
-        (x, y), (tx, ty) = path[-1], tip
         drawn = f"M{path[0][0]:.1f},{path[0][1]:.1f}C" + " ".join(f"{x:.1f},{y:.1f}" for x, y in path[1:])
-        ax, ay = 0.45 * (ty - y), 0.45 * (x - tx)  # across the tip
-        head = f"M{tx:.1f},{ty:.1f}L{x + ax:.1f},{y + ay:.1f} {x - ax:.1f},{y - ay:.1f}Z"
+        back, (x, y), (ahead, beside) = math.dist(path[-1], tip), path[0], path[1]
+        along = back / (math.hypot(ahead - x, beside - y) or 1.0)
+        start = x + along * (ahead - x), y + along * (beside - y)
+        heads = f'<path class="head" d="{_head(path[-1], tip)}"/><path class="tail" d="{_head(start, path[0])}"/>'
         node, slot = map(int, id.split("."))
         texts = ""
         if "lp" in line:
@@ -153,20 +171,17 @@ class Stage:
             said = self._labels[node, slot]
             texts = "".join(
                 f'<text class="{kind}" x="{x:.1f}" y="{y + SMALL * (k + 0.8 - len(said) / 2):.1f}">'
-                f"{html.escape(text)}</text>"
+                f"{html.escape(shortened(text, LABEL))}</text>"
                 for k, (kind, text) in enumerate(said)
             )
-        return f'<g class="edge" data-edge="{id}"><path d="{drawn}"/><path class="head" d="{head}"/>{texts}</g>'
+        return f'<g class="edge" data-edge="{id}"><path d="{drawn}"/>{heads}{texts}</g>'
 
 
-def _box(node: Node, name: str, grad: Any) -> Rows:
-    """The lines of a box, each with what it says."""
-    rows = [("name", name)]
-    rows += [("shape", measures(node))] if measures(node) else []
-    for kind, x in (("data", node._value), ("grad", grad)):
-        lines = lines_of(x)
-        rows += [(kind, f"{kind} {lines[0]}"), *((kind, line) for line in lines[1:])]
-    return rows
+def _head(at: Point, tip: Point) -> str:
+    """An arrowhead that begins at one point and ends at another, as the path of an SVG."""
+    (x, y), (tx, ty) = at, tip
+    ax, ay = 0.45 * (ty - y), 0.45 * (x - tx)  # across the tip
+    return f"M{tx:.1f},{ty:.1f}L{x + ax:.1f},{y + ay:.1f} {x - ax:.1f},{y - ay:.1f}Z"
 
 
 def _width(rows: Rows) -> float:
@@ -174,7 +189,7 @@ def _width(rows: Rows) -> float:
 
 
 def _on_edge(rows: Rows) -> float:
-    return 6.9 * max(len(text) if kind == "flow" else max(len(text), 12) for kind, text in rows)
+    return 6.9 * max(min(len(text), LABEL) if kind == "flow" else max(len(text), 12) for kind, text in rows)
 
 
 def _round(node: Node) -> float:

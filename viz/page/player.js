@@ -1,7 +1,7 @@
 // PAGE comes before this: what the graph is; and ROWS, where its leaves can be edited: of each operation the rule and
 // the local derivatives. A number that is not there yet is null, and so is the gradient of what needs none.
 const $ = (id) => document.getElementById(id);
-const SECOND = 1000, PLAY = $("play").querySelector("path").getAttribute("d");
+const PAUSE = 1500, PLAY = $("play").querySelector("path").getAttribute("d");
 
 /** A number as Python's "%.6g" writes it, whose halves go to the even neighbour. */
 function written(x) {
@@ -17,23 +17,30 @@ function written(x) {
   return sign + cut(n < 0 ? `0.${"0".repeat(-n - 1)}${digits}` : `${digits.slice(0, n + 1)}.${digits.slice(n + 1)}`);
 }
 
+/** The number that a text is, as people and Python write it; undefined if it is none. */
+function read(text) {
+  const found = /^\s*([-+]?)(nan|inf(?:inity)?|(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*$/i.exec(text);
+  if (!found) return undefined;
+  const size = /^i/i.test(found[2]) ? Infinity : /^n/i.test(found[2]) ? NaN : Number(found[2]);
+  return found[1] === "-" ? -size : size;
+}
+
 const said = (x) => typeof x === "number" ? written(x) : x;
 const enclosed = (x, where) => where && /^-/.test(said(x)) ? `(${said(x)})` : said(x);
 
 /** Both passes from the numbers of the leaves: the data of all nodes, and upstream, local, contribution and total of all edges. */
 function computed(given) {
   const data = [];
+  const operands = (node) => node.of.map((x) => typeof x === "number" ? data[x] : read(x));
   PAGE.nodes.forEach((node, i) => {
-    const operands = node.of.map((x) => typeof x === "number" ? data[x] : Number(x));
-    data.push(node.row === null ? given[i] : guarded(() => ROWS[node.row].rule(...operands), `${node.name} = ${node.formula}: `));
+    data.push(node.row === null ? given[i] : guarded(() => ROWS[node.row].rule(...operands(node)), `${node.name} = ${node.formula}: `));
   });
   const totals = new Map([[data.length - 1, 1]]);
   const edges = PAGE.edges.map((edge) => {
     const node = PAGE.nodes[edge.node], partial = ROWS[node.row].partials[edge.slot];
-    const operands = node.of.map((x) => typeof x === "number" ? data[x] : Number(x));
     const upstream = totals.get(edge.node);
     const local = typeof partial === "number" ? partial
-      : guarded(() => partial(data[edge.node], ...operands), `the derivative of ${node.name} = ${node.formula}: `);
+      : guarded(() => partial(data[edge.node], ...operands(node)), `the derivative of ${node.name} = ${node.formula}: `);
     // a constant 0 lets nothing through, not even a nan
     const contribution = partial === 0 ? 0 : partial === 1 ? upstream : upstream * local;
     const total = totals.has(edge.input) ? totals.get(edge.input) + contribution : contribution;
@@ -54,8 +61,8 @@ function guarded(rule, where) {
 /** The lines of a step, from the numbers as they are now. */
 function lines(step, now) {
   if (step.kind === "forward") {
-    const of = PAGE.nodes[step.node].of;
-    const parts = step.parts.map((part) => typeof part === "string" ? part : enclosed(now.data[of[part[0]]], part[1]));
+    const { of, parts: written } = PAGE.nodes[step.node];
+    const parts = written.map((part) => typeof part === "string" ? part : enclosed(now.data[of[part[0]]], part[1]));
     return [parts.join("") + said(now.data[step.node])];
   }
   return step.edges.map((k) => {
@@ -64,8 +71,9 @@ function lines(step, now) {
   });
 }
 
-const steps = PAGE.steps, first = { data: PAGE.nodes.map((node) => node.data), edges: PAGE.edges.map((edge) => edge.numbers) };
-let now = first, at = 0, timer = null;
+const steps = PAGE.steps;
+let now = { data: PAGE.nodes.map((node) => node.data), edges: PAGE.edges.map((edge) => edge.numbers) };
+let at = 0, timer = null;
 
 /** Show the picture as it is after step `at`, and say what happens in it. */
 function show() {
@@ -80,7 +88,8 @@ function show() {
   }
   const fill = (group, name, x) => {
     const texts = group.querySelectorAll(`.${name}`), lines = x === null ? ["–"] : Array.isArray(x) ? x : [said(x)];
-    texts.forEach((text, i) => { text.textContent = (i ? "" : `${name} `) + (lines[i] ?? ""); });
+    const rows = texts.length > 1 ? [name, ...lines] : [`${name} ${lines[0]}`];
+    texts.forEach((text, i) => { text.textContent = rows[i] ?? ""; });
   };
   document.querySelectorAll("[data-node]").forEach((group) => {
     const i = Number(group.dataset.node), back = step.kind !== "forward";
@@ -114,18 +123,25 @@ function show() {
     if (i === at) item.setAttribute("aria-current", "step");
     else item.removeAttribute("aria-current");
   });
-  $("first").disabled = $("back").disabled = at === 0;
-  $("next").disabled = $("last").disabled = at === steps.length - 1;
-  into($("steps"), $("steps").children[at]);
-  into($("picture"), document.querySelector(`[data-node="${step.node}"]`));
+  for (const id of ["first", "back"]) $(id).ariaDisabled = at === 0; // which keeps the focus where it is
+  for (const id of ["next", "last"]) $(id).ariaDisabled = at === steps.length - 1;
+  into($("steps"), [$("steps").children[at]]);
+  const lit = [...document.querySelectorAll("[data-node].lit")], away = (box) => Number(box.dataset.node) !== step.node;
+  const reached = step.kind === "backward" ? lit.filter(away) : lit.filter((box) => !away(box));
+  into($("picture"), lit, reached, reached.slice(0, 1));
 }
 
-/** Scroll a box, and nothing around it, so far that something in it is seen. */
-function into(box, what) {
-  if (!what) return;
-  const outer = box.getBoundingClientRect(), inner = what.getBoundingClientRect();
-  if (inner.top < outer.top || inner.bottom > outer.bottom) box.scrollTop += (inner.top + inner.bottom - outer.top - outer.bottom) / 2;
-  if (inner.left < outer.left || inner.right > outer.right) box.scrollLeft += (inner.left + inner.right - outer.left - outer.right) / 2;
+/** Scroll a box, and nothing around it, so far that some things in it are seen: the first of these that fit. */
+function into(box, ...choices) {
+  const outer = box.getBoundingClientRect();
+  for (const [low, high, size, scroll] of [["top", "bottom", "height", "scrollTop"], ["left", "right", "width", "scrollLeft"]]) {
+    const reach = (some) => {
+      const boxes = some.map((one) => one.getBoundingClientRect());
+      return [Math.min(...boxes.map((one) => one[low])), Math.max(...boxes.map((one) => one[high]))];
+    };
+    const reaches = choices.map(reach), [from, to] = reaches.find(([from, to]) => to - from <= outer[size]) ?? reaches.at(-1);
+    if (from < outer[low] || to > outer[high]) box[scroll] += (from + to - outer[low] - outer[high]) / 2;
+  }
 }
 
 function go(to) {
@@ -150,7 +166,7 @@ function pause() {
 function toggle() {
   if (timer !== null) return pause();
   if (at === steps.length - 1) go(0);
-  timer = setInterval(() => go(at + 1), SECOND);
+  timer = setInterval(() => go(at + 1), PAUSE);
   sign("pause (space)", "M6 4v12M14 4v12");
 }
 
@@ -159,11 +175,9 @@ function edited() {
   const given = [], fields = [...document.querySelectorAll("#leaves input")];
   let problem = "";
   for (const field of fields) {
-    const x = /^\s*[-+]?inf\s*$/.test(field.value) ? Number(field.value.replace("inf", "Infinity"))
-      : /^\s*nan\s*$/.test(field.value) ? NaN : field.value.trim() ? Number(field.value) : undefined;
-    const wrong = x === undefined || (Number.isNaN(x) && !/nan/.test(field.value));
-    field.setAttribute("aria-invalid", wrong);
-    if (wrong) problem = `${field.name} has to be a number`;
+    const x = read(field.value);
+    field.ariaInvalid = x === undefined;
+    if (x === undefined) problem = `${field.name} has to be a number, such as -0.5 or 1e-3`;
     given[Number(field.dataset.leaf)] = x;
   }
   if (!problem) {
@@ -198,6 +212,7 @@ function start() {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("#leaves input")) return;
     if (event.key === " " && event.target.matches("button")) return; // the button's own
+    if (event.key.startsWith("Arrow") && event.target.matches("#picture")) return; // it is scrolled
     const keys = { ArrowLeft: () => go(at - 1), ArrowRight: () => go(at + 1), Home: () => go(0), End: () => go(steps.length - 1) };
     if (event.key !== " " && !keys[event.key]) return;
     event.preventDefault();
