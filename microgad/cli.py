@@ -97,7 +97,7 @@ def _parser() -> _Parser:
     )
     endings = f"{' '.join(SUFFIXES)} (.mmd is Mermaid)"
     graph.add_argument("-o", "--output", metavar="FILE", help=f"{endings}; without it, a tree in the terminal")
-    graph.add_argument("--rankdir", choices=tuple(SIDES), default="LR", help="direction (default: LR)")
+    graph.add_argument("--rankdir", choices=tuple(SIDES), help="direction (default: LR, or TB where that fits better)")
     graph.add_argument("--theme", choices=tuple(THEMES), default="light", help="colours (default: light)")
     graph.add_argument("--highlight", metavar="NAME", help="mark every path from this variable to the result")
     steps = command(
@@ -257,11 +257,11 @@ def _values(pairs: Sequence[str]) -> dict[str, float]:
     return values
 
 
-def _save(f: Value, drawing: viz.Drawing, rankdir: str, target: Path) -> None:
+def _save(f: Value, drawing: viz.Drawing, rankdir: str | None, target: Path) -> None:
     suffix = target.suffix.lower()
     texts: dict[str, Callable[[], str]] = {
         ".dot": lambda: drawing.source,
-        ".mmd": lambda: viz.mermaid(f, rankdir=rankdir),
+        ".mmd": lambda: viz.mermaid(f, rankdir=rankdir or "LR"),
         ".json": lambda: to_json(f, indent=2) + "\n",
     }
     data: Any = texts[suffix]().encode() if suffix in texts else drawing.pipe(suffix[1:])

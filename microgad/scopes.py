@@ -166,13 +166,15 @@ def scopes(order: Sequence[Any]) -> dict[Any, tuple[Scope, ...]]:
         if around:
             call.region &= around[-1].region
         inside.update(dict.fromkeys(call.region, (*around, call)))
-    users: dict[Any, list[tuple[_Call, ...]]] = {}
+    users: dict[Any, dict[int, tuple[_Call, ...]]] = {}  # of each leaf, each place once
     for node in order if calls else ():
-        for x in node.inputs:
+        place = inside.get(node, ())
+        for x in _inputs(node):
             if x.prim is None:
-                users.setdefault(x, []).append(inside.get(node, ()))
-    inside |= {x: _around(x, places) for x, places in users.items()}
-    return {node: tuple(call.scope for call in inside.get(node, ())) for node in order}
+                users.setdefault(x, {})[id(place)] = place
+    inside |= {x: _around(x, tuple(places.values())) for x, places in users.items()}
+    found = {id(place): tuple([call.scope for call in place]) for place in inside.values()}
+    return {node: found[id(inside[node])] if node in inside else () for node in order}
 
 
 def nodes(x: Any) -> set[Any]:
@@ -228,5 +230,11 @@ def _region(call: _Call, given: dict[Any, list[_Call]]) -> set[Any]:
         if node in given and call not in given[node] and any(x.scope.module is module for x in given[node]):
             continue
         found.add(node)
-        waiting += node.inputs
+        waiting += _inputs(node)
     return found
+
+
+def _inputs(node: Any) -> list[Any]:
+    """`Node.inputs` of a computed node, for walks over many of them: worth 3 times."""
+    a, b = node.a, node.b
+    return [x for x in (a if type(a) is tuple else (a, b)) if type(x) is not float]

@@ -290,7 +290,7 @@ def test_a_terminal_and_a_notebook_show_the_text(show):
         lecture(),
         mg.parse("max(x, 2) ** 2 / (x - 1)", x=3),
         Value(0.0, "x") ** 0.5,
-        chain(150),
+        chain(149),
     ],
 )
 def test_a_tree_says_what_draw_says(f, grads):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from typing import Any
 
 import graphviz
@@ -11,36 +12,42 @@ import numpy as np
 from microgad.agreement import outdated
 from microgad.autodiff import pull
 from microgad.errors import DomainError, GraphSizeError, InputError, shown
-from microgad.naming import DIGITS, DIGITS_OF_MANY, FEW, all_names, find, given_names, literal, number
+from microgad.naming import DIGITS, DIGITS_OF_MANY, FEW, all_names, find, given_names, listed, literal, number
 from microgad.node import Node
 from microgad.order import dependents, topological_order
-from microgad.primitives import add, maximum, minimum, mul
 from microgad.replay.expand import expanded
 
+from . import boxes
+from .boxes import Flow
+from .folding import LIMIT, Box, View, viewed
 from .frames import Frame, frames, titles
+from .quotient import COMMUTATIVE as COMMUTATIVE  # from here others have it
 from .render import Drawing
-from .text import Said, axis, gradients, links, measures, said, sentence, tree
+from .text import Said, axis, gradients, measures, said, sentence, tree
 from .theme import THEMES, Theme
 
 FONT = "DejaVu Sans,Verdana,sans-serif"  # the first comes with microgad, the second is as wide
-COMMUTATIVE = (add, mul, maximum, minimum)
 # For other rows, by rankdir: where the first of two or three operands arrives, a third in the middle, and the last,
 # whatever the layout does with their boxes.
 SIDES = {"LR": ("nw", "w", "sw"), "RL": ("ne", "e", "se"), "TB": ("nw", "n", "ne"), "BT": ("sw", "s", "se")}
 SPARE = 60  # empty columns behind an array: of the width that a long name takes all columns get the same share
 REACH = 500  # from here on straight edges and a layout in a hurry: in seconds what would take minutes
-LIMIT = 1000  # nodes; a picture of more cannot be read, and its layout takes many seconds
+ACROSS = 6  # boxes behind each other; with more a folded picture, or that of a program, goes downward
+UNASKED = 300_000  # nodes; what takes longer than a few seconds is drawn only when asked for
 
 
 def draw(
     f: Node,
     *,
     format: str = "svg",
-    rankdir: str = "LR",
+    rankdir: str | None = None,
     theme: str = "light",
     grads: bool | None = None,
     highlight: Node | str | None = None,
-    expand: bool = False,
+    depth: int | None = None,
+    collapse: str | Sequence[str] | None = None,
+    expand: bool | str | Sequence[str] = False,
+    fold: bool | None = None,
 ) -> Drawing:
     """The computation graph of `f`: every value, gradient and local derivative.
 
@@ -52,14 +59,21 @@ def draw(
     A dashed frame is a call of a module, with its dotted path and its class, such as ``layers.0  Linear``, around what
     was computed in it and the parameters that are used nowhere else; a single operation without any has none.
 
+    A graph of more than 150 nodes is folded. What is computed alike is drawn once, in a box with depth, such as
+    ``w0 … w15  ×16``, with its smallest and its largest number; a long sum is one operation in a double circle; and
+    calls of modules are boxes with a tab, such as ``Neuron ×16``, as far as they have to be for the picture to be
+    readable. A graph in which too little is alike is cut into a few parts of its order of evaluation, which say
+    what is in them.
+
     Parameters
     ----------
     f : Value, Tensor or Program
         The result to draw; a program of `mg.trace` with the numbers of its example.
     format : {"svg", "png", "pdf", ...}
         What `render` and `pipe` make of it, as in graphviz.
-    rankdir : {"LR", "TB", "RL", "BT"}
-        The direction from inputs to result.
+    rankdir : {"LR", "TB", "RL", "BT"}, optional
+        The direction from inputs to result: by default to the right, but downward in a long picture of a folded graph
+        or of a program.
     theme : {"light", "dark", "colorblind"}
         Colours.
     grads : bool, optional
@@ -68,8 +82,17 @@ def draw(
         after ``f.backward(gradient)``: those of that pass.
     highlight : Value, Tensor or str, optional
         A node, or its name: every path from it to `f` is marked, by colour and by thicker lines.
-    expand : bool
-        Whether a call of a jitted function, which is one node, is drawn as the graph that it computes.
+    depth : int, optional
+        How many frames may stand inside of each other; calls of modules further in are one box each. By default all
+        in a graph of up to 150 nodes, and else as many as can be read.
+    collapse : str or list of str, optional
+        Modules, by path or class as in a frame's title, whose calls are one box each: ``"layers.0"``, ``"Linear"``.
+    expand : bool, str or list of str
+        True: a call of a jitted function, which is one node, is drawn as the graph that it computes. Or modules, by
+        path or class, whose calls are frames, whatever `depth` and `collapse` say.
+    fold : bool, optional
+        Whether what is alike is drawn once; by default in a graph of more than 150 nodes. False draws every node, but
+        for what `depth` and `collapse` leave out.
 
     Returns
     -------
@@ -80,9 +103,9 @@ def draw(
     Raises
     ------
     InputError
-        If `f` is no node, a choice does not exist, or the graph has no such node to highlight.
+        If `f` is no node, a choice does not exist, or the graph has no such node to highlight or module to collapse.
     GraphSizeError
-        If the graph has too many nodes for a picture.
+        If more than 1,000 boxes are asked for, by `depth`, `expand` or `fold`. Without these any graph is drawn.
 
     Examples
     --------
@@ -96,52 +119,72 @@ def draw(
     │   ├── x = -2, grad -4
     │   └── y = 5, grad -4
     └── z = -4, grad 3
+    >>> print(draw(sum(mg.Value(float(i), f"x{i}") ** 2 for i in range(1000))).text)
+    2,999 nodes in 3 boxes
+    1. x0 … x999  ×1,000: data 0 … 999, grad –
+    2. 1,000 values (**): data 0 … 9.98e+05, grad –, of 1
+    3. (+ ×999): data 3.32834e+08, grad –, of 2
     """
-    f, grads = shown_as(f, "draw", expand), False if grads is None and not isinstance(f, Node) else grads
-    order = drawable(f, rankdir)
+    program = not isinstance(f, Node)
+    f, grads = shown_as(f, "draw", expand is True), False if grads is None and program else grads
+    order = topological_order(f)
+    if rankdir is not None and rankdir not in tuple(SIDES):
+        raise InputError(f"no rankdir {rankdir!r}: choose from {', '.join(SIDES)}")
     if not isinstance(format, str) or format not in graphviz.FORMATS:
         raise InputError(f"no format {format!r}: svg, png, pdf, or another of graphviz.FORMATS")
     if theme not in tuple(THEMES):
         raise InputError(f"no theme {theme!r}: choose from {', '.join(THEMES)}")
+    found, placed = frames(order)
+    view = viewed(order, found, placed, depth, collapse, None if isinstance(expand, bool) else expand, fold)
     names, adjoint = given_names(order), shares(order, grads)
+    heads = titles(names, placed)
     source = None if highlight is None else find(order, highlight)
     drawing = Drawing(format=format)
+    rankdir = rankdir or ("LR" if (view.whole and not program) or view.length <= ACROSS else "TB")
     _attributes(drawing, rankdir, theme)
-    found, placed = frames(order)
-    _contents(drawing, f, order, names, adjoint, rankdir, theme, source, found, placed)
-    if _reach(order) > REACH:
+    _contents(drawing, view, heads, names, adjoint, rankdir, theme, source)
+    if _reach(view) > REACH:
         # Of clusters whose ranks are not settled, for which nslimit1 can be the cause, dot makes nothing at all.
-        hurry = {} if found else {"nslimit1": "0.1"}
+        hurry = {} if view.frames else {"nslimit1": "0.1"}
         drawing.attr("graph", splines="line", searchsize="5", nslimit="0.1", **hurry)
-    drawing.alt = sentence(f, order, names, adjoint)
-    if found:
-        drawing.alt += f" Modules: {', '.join(frame.title for frame in found)}."
+    notes = []
+    if view.whole:
+        drawing.text, drawing.alt = tree(f, names, adjoint), sentence(f, order, names, adjoint)
+    else:
+        lines = boxes.listing(view, heads, adjoint)
+        drawing.text, drawing.alt = "\n".join([boxes.summary(view), *lines]), boxes.sentence(view, lines)
+        notes.append(": ".join(x for x in (boxes.summary(view), boxes.advice(view)) if x))
+    if view.frames:
+        around = [frame.title for frame in view.frames]
+        drawing.alt += f" Modules: {', '.join(around) if view.whole else listed(around)}."
     if source is not None:
         called = all_names(order)
         drawing.alt += f" Marked: every path from {called[source]} to {called[f]}."
-    drawing.text = tree(f, names, adjoint)
     if problem := outdated(order):
-        note = f"Not of one computation: {literal(problem)}."
-        drawing.attr(
-            label=f"<{escaped(note)}>", labelloc="b", fontname=FONT, fontsize="12", fontcolor=THEMES[theme].text
-        )
-        drawing.alt += f" {note}"
-        drawing.text += f"\n{note}"
+        notes.append(f"Not of one computation: {literal(problem)}.")
+        drawing.alt += f" {notes[-1]}"
+        drawing.text += f"\n{notes[-1]}"
+    if notes:
+        label = f"<{'<br/>'.join(map(escaped, notes))}>"
+        drawing.attr(label=label, labelloc="b", fontname=FONT, fontsize="12", fontcolor=THEMES[theme].text)
     return drawing
 
 
-def _reach(order: list[Node]) -> int:
+def _reach(view: View) -> int:
     """Over how many operations edges reach, all together: what the layout spends its time on."""
-    depth: dict[Node, int] = {}
-    for node in order:
-        if node.prim is not None:
-            depth[node] = 1 + max((depth.get(x, 0) for x in node.inputs), default=0)
-    first: dict[Node, int] = {}  # a leaf stands in front of the first operation that uses it
-    for node in order:
-        for x in node.inputs:
-            if x.prim is None:
-                first[x] = min(first.get(x, depth[node]), depth[node] - 1)
-    return sum(depth[node] - depth.get(x, first.get(x, 0)) - 1 for node in depth for x in node.inputs)
+    depth: list[int] = []
+    first: dict[int, int] = {}  # a leaf stands in front of the first operation that uses it
+    for box, below in zip(view.boxes, view.edges, strict=True):
+        leaf = not box.closed and box.nodes[-1].prim is None
+        depth.append(0 if leaf else 1 + max((depth[i] for i in below), default=0))
+        for i in below:
+            if not depth[i]:
+                first[i] = min(first.get(i, depth[-1]), depth[-1] - 1)
+    return sum(
+        (depth[k] - (depth[i] or first[i]) - 1) * (times if view.boxes[i].single and view.boxes[k].single else 1)
+        for k, below in enumerate(view.edges)
+        for i, times in below.items()
+    )
 
 
 def shown_as(f: Any, what: str, expand: bool = False) -> Node:
@@ -188,12 +231,10 @@ def shares(order: list[Node], grads: bool | None) -> dict[Node, Any] | None:
 
 
 def mimebundle(node: Node) -> dict[str, Any]:
-    """What a node alone in a notebook cell shows: its drawing, or a line if it is too large for one."""
-    try:
-        bundle = draw(node)._repr_mimebundle_()
-    except GraphSizeError as error:
-        return {"text/plain": f"{node!r}: {error}"}
-    return {**bundle, "text/plain": repr(node)}
+    """What a node alone in a notebook cell shows: its drawing, or a line where that would take long."""
+    if (size := len(topological_order(node))) > UNASKED:
+        return {"text/plain": f"{node!r}: a graph of {size:,} nodes, which mg.viz.draw shows folded"}
+    return {**draw(node)._repr_mimebundle_(), "text/plain": repr(node)}
 
 
 def _attributes(drawing: Drawing, rankdir: str, theme: str) -> None:
@@ -206,72 +247,72 @@ def _attributes(drawing: Drawing, rankdir: str, theme: str) -> None:
 
 def _contents(
     drawing: Drawing,
-    root: Node,
-    order: list[Node],
+    view: View,
+    heads: dict[Node, str],
     names: dict[Node, str],
     adjoint: dict[Node, Any] | None,
     rankdir: str,
     theme: str,
     source: Node | None,
-    found: list[Frame],
-    placed: dict[Node, Frame],
 ) -> None:
-    colors = THEMES[theme]
-    marked = set() if source is None else dependents(order, [source])
-    thick = {"color": colors.path, "penwidth": "3"}
-    ids = {node: f"v{i}" for i, node in enumerate(order)}
-    clusters = {frame: _cluster(f"cluster_{i}", frame, colors) for i, frame in enumerate(found)}
-    heads = titles(names, placed)
-    for node, id in ids.items():
-        here = clusters[placed[node]] if node in placed else drawing
-        role = "result" if node is root else "leaf" if node.prim is None else "interior"
+    colors, root, place = THEMES[theme], view.order[-1], view.places()
+    marked = set() if source is None else dependents(view.order, [source])
+    ways = {(place[x], place[node]) for node in marked - {source} for x in node.inputs if x in marked}
+    ends, thick = {place[node] for node in marked}, {"color": colors.path, "penwidth": "3"}
+    clusters = {frame: _cluster(f"cluster_{i}", frame, colors) for i, frame in enumerate(view.frames)}
+    for k, box in enumerate(view.boxes):
+        here = clusters[box.around] if box.around else drawing
+        node, id = box.nodes[-1], f"v{k}"
+        leaf = not box.closed and node.prim is None
+        role = "result" if k == place[root] else "leaf" if leaf else "interior"
+        shape = _shape(box)
         here.node(
             id,
-            label=_label(node, root, heads, adjoint),
-            shape="box",
-            style="filled,rounded" if role == "leaf" else "filled",
+            label=_label(node, root, heads, adjoint) if box.single else _summary(box, root, heads, adjoint),
+            shape=shape,
+            style="filled,rounded" if role == "leaf" and box.single else "filled",
             fillcolor=getattr(colors, role),
             peripheries="2" if role == "result" else "1",
-            margin="0.08,0.04",
-            **(thick if node in marked else {}),
+            margin="0.08,0.04" if shape == "box" else "0.14,0.08",
+            **(thick if k in ends else {}),
         )
-        if node.prim is None:
-            continue
-        operation = f"{id}o"
-        on_path = thick if node in marked and node is not source else {}
-        shape = "circle" if len(node.op) < 3 else "ellipse"
-        here.node(
-            operation,
-            label=_operation(node),
-            shape=shape,
-            fillcolor=colors.operation,
-            fontsize="15",
-            margin="0.03",
-            **({} if node.prim in COMMUTATIVE else {"ordering": "in"}),
-            **on_path,
-        )
-        drawing.edge(operation, id, **on_path)
-        said_of = iter(links(node, names))
-        ordered = len(node.operands) in (2, 3) and node.prim not in COMMUTATIVE
-        sides = iter(SIDES[rankdir][:: 4 - len(node.operands)] if ordered else "_" * len(node.operands))
-        for i, x in enumerate(node.operands):
-            head = {"headport": next(sides)}
-            if isinstance(x, Node):
-                head |= on_path if x in marked else {}
-                drawing.edge(ids[x], operation, label=_edge(next(said_of)), **head)
+        end, sides = id, {}
+        if not box.closed and not leaf:
+            end = f"{id}o"
+            on_path = thick if any(way[1] == k for way in ways) else {}
+            here.node(
+                end,
+                label=_operation(box),
+                shape="circle" if len(boxes.applied(box)) < 3 else "ellipse",
+                fillcolor=colors.operation,
+                fontsize="15",
+                margin="0.03",
+                **({"peripheries": "2"} if boxes.length(box) > 1 else {}),
+                **({} if node.prim in COMMUTATIVE else {"ordering": "in"}),
+                **on_path,
+            )
+            drawing.edge(end, id, **on_path)
+            count = len(node.operands)
+            ordered = count in (2, 3) and node.prim not in COMMUTATIVE
+            sides = {"headport": SIDES[rankdir][:: 4 - count] if ordered else "_" * count}
+        for flow in boxes.flows(view, place, k, names):
+            head = {port: side[flow.slot] for port, side in sides.items()}
+            if isinstance(flow.source, int):
+                head |= thick if (flow.source, k) in ways else {}
+                drawing.edge(f"v{flow.source}", end, label=_edge(flow), **head)
             else:
                 here.node(
-                    f"{operation}{i}",
-                    label=number(x),
+                    f"{end}{flow.slot}",
+                    label=number(flow.source),
                     shape="plaintext",
                     fillcolor=colors.background,
                     width="0",
                     height="0",
                     margin="0.05",
                 )
-                drawing.edge(f"{operation}{i}", operation, **head)
+                drawing.edge(f"{end}{flow.slot}", end, **head)
     # Behind the edges, so dot begins with the first one at the left, or at the top if that is the last one in the text.
-    side_by_side = found if rankdir in ("TB", "BT") else found[::-1]
+    side_by_side = view.frames if rankdir in ("TB", "BT") else view.frames[::-1]
     for frame in sorted(side_by_side, key=lambda frame: -len(frame.ends)):  # what stands inside has to be finished
         (drawing if frame.around is None else clusters[frame.around]).subgraph(clusters[frame])
 
@@ -291,13 +332,30 @@ def _label(node: Node, root: Node, names: dict[Node, str], adjoint: dict[Node, A
     return f"<{_table(heads, [('data', node._value), *gradients(node, root, adjoint)])}>"
 
 
-def _operation(node: Node) -> str:
-    small = f'<br/><font point-size="10">{axis(node)}</font>' if axis(node) else ""
-    return f"<{escaped(node.op)}{small}>"
+def _shape(box: Box) -> str:
+    """What tells a box apart that is more than a node."""
+    return "component" if box.kinds else "folder" if box.calls else "box3d" if box.times > 1 else "box"
 
 
-def _edge(line: Said) -> str:
+def _summary(box: Box, root: Node, names: dict[Node, str], adjoint: dict[Node, Any] | None) -> str:
+    """The label of a box that is more than a node."""
+    large, small = boxes.title(box, names)
+    heads = [f'<font point-size="15">{escaped(large)}</font>'] if large else []
+    heads += [escaped(x) for x in (small, *boxes.contents(box)) if x]
+    return f"<{_table(heads, boxes.numbers(box, root, adjoint))}>"
+
+
+def _operation(box: Box) -> str:
+    small = [axis(box.nodes[-1]), f"×{boxes.length(box):,}" if boxes.length(box) > 1 else ""]
+    lines = [f'<br/><font point-size="10">{x}</font>' for x in small if x]
+    return f"<{escaped(boxes.applied(box))}{''.join(lines)}>"
+
+
+def _edge(flow: Flow) -> str | None:
     """The label of an edge."""
+    line, times = flow.says, [f"×{flow.times:,}"] if flow.times > 1 else []
+    if line is None or times:
+        return f"<{_table(times, [line] if line else [])}>" if times else None
     if len(line) == 2 and not np.ndim(line[1]):
         return f" {said(line)} "  # a number: plain DOT
     return f"< {escaped(line[0])} >" if len(line) == 1 else f"<{_table([], [line])}>"
