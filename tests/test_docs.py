@@ -32,7 +32,7 @@ def test_public_names_exist_and_are_described(name):
 
 def test_public_functions_have_an_example():
     public = [getattr(mg, name) for name in mg.__all__]
-    public += [mg.viz.draw, mg.viz.mermaid, mg.viz.play, mg.viz.shapes, mg.viz.tree]
+    public += [mg.viz.draw, mg.viz.mermaid, mg.viz.network, mg.viz.play, mg.viz.shapes, mg.viz.tree]
     public += [getattr(home, name) for home in (mg.viz.plot, mg.nn, mg.nn.optim, mg.nn.init, mg.nn.data) for name in home.__all__]
     assert [thing for thing in public if callable(thing) and ">>>" not in thing.__doc__] == []
 
@@ -70,7 +70,7 @@ def test_files_that_the_readme_names_exist():
     paths = re.findall(r"`([\w./]+\.(?:py|ipynb)|[\w./]+/|\.ci/run)`", README)
     assert len(paths) > 10
     for path in paths:
-        assert any((ROOT / folder / path).exists() for folder in ("", "microgad", "microgad/replay", "nn")), path
+        assert any((ROOT / folder / path).exists() for folder in ("", "microgad", "microgad/replay", "nn", "viz")), path
 
 
 def test_the_version_is_in_the_changelog():

@@ -1,13 +1,27 @@
-"""Computation graphs to look at: `draw`, `tree`, `mermaid` and `shapes`, and what a node shows in a notebook."""
+"""Graphs, passes, networks and training to look at, and what a node shows in a notebook."""
 
 from __future__ import annotations
 
 from . import plot
 from .flowchart import mermaid
 from .graph import draw, mimebundle
+from .network import Network, network
 from .outline import tree
 from .player import Player, play
 from .render import Drawing, renderer
 from .shapes import shapes
 
-__all__ = ["Drawing", "Player", "draw", "mermaid", "mimebundle", "play", "plot", "renderer", "shapes", "tree"]
+__all__ = [
+    "Drawing",
+    "Network",
+    "Player",
+    "draw",
+    "mermaid",
+    "mimebundle",
+    "network",
+    "play",
+    "plot",
+    "renderer",
+    "shapes",
+    "tree",
+]
