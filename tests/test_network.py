@@ -21,10 +21,11 @@ from microgad import Tensor, Value, nn
 from microgad.errors import GraphSizeError, InputError, MicrogadError, ShapeError
 from microgad.naming import literal
 from microgad.randomness import generator
-from microgad.viz.layers import of_model, of_result
-from microgad.viz.network import FEW, PALETTES, Network, mixed, network
+from microgad.viz.columns import FEW, PALETTES, mixed
+from microgad.viz.network import Network, network
+from microgad.viz.reading import of_model, of_result
 from microgad.viz.render import Drawing
-from microgad.viz.shapes import _width as width_of
+from microgad.viz.text import width_of
 from microgad.viz.theme import THEMES
 
 many = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

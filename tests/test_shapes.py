@@ -20,7 +20,8 @@ from microgad.order import topological_order
 from microgad.primitives import TABLE
 from microgad.structural import ROWS
 from microgad.viz.blocks import Block, Equations
-from microgad.viz.shapes import BRACKET, GAP, LIMIT, LONG, SHORT, THIN, _Scale, _type, _width, shapes
+from microgad.viz.shapes import BRACKET, GAP, LIMIT, LONG, SHORT, THIN, _Scale, _type, shapes
+from microgad.viz.text import width_of
 from microgad.viz.theme import THEMES
 
 
@@ -623,7 +624,7 @@ def test_a_sign_behind_a_bracket_stands_apart():
     for how, sign in (("sum", "·"), ("none", "⊙")):
         at = {label: (x, y) for label, x, y, *_ in boxes(shapes(LOSSES["cross_entropy of labels"][0](how)))}
         assert at[sign][1] == at[")"][1]
-        room = (_width(")", BRACKET) + _width(sign, _type(sign))) / 2
+        room = (width_of(")", BRACKET) + width_of(sign, _type(sign))) / 2
         assert at[sign][0] - at[")"][0] == pytest.approx(room + GAP, abs=0.1)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
@@ -15,6 +14,7 @@ from microgad.order import topological_order
 from .blocks import Block, Equations, Line, Part
 from .graph import FONT, escaped, shown_as
 from .render import Drawing
+from .text import width_of
 from .theme import THEMES, Theme
 
 LIMIT = 200  # equations
@@ -24,15 +24,6 @@ NAME, SMALL, SIGN, HEAD, BRACKET = 15, 11, 18, 17, 28  # sizes of type
 GAP, BETWEEN, BEHIND = 6.0, 14.0, 5.0
 SIGNS = {"@": "·", "-": "−"}  # where a picture has a better one than the text
 TIMES = ("·", "⊙")
-# How wide letters of DejaVu Sans are, where it is not about 0.65 of their size.
-EMS = {
-    c: em
-    for em, some in (
-        (0.29, "ijlIJ'′"), (0.33, " ,.·/:;\\|"), (0.38, "-()[]ftr!ᵀ"), (0.51, 'sz"*_`?∂'), (0.57, "cvxykFL"),
-        (0.61, "aoeTYP"), (0.77, "DGHNOQU&"), (0.83, "wM#+<=>^~×−⊙"), (0.98, "mW%@…"),
-    )
-    for c in some
-}  # fmt: skip
 
 
 class Shapes(Drawing):
@@ -178,7 +169,7 @@ class _Page:
     def write(self, head: str, lines: Sequence[Line]) -> None:
         """Lines under a heading, their signs below each other."""
         self.y += 1.5 * BETWEEN if self.count else 0.0
-        wide = _width(head, HEAD)
+        wide = width_of(head, HEAD)
         at_left = (
             f'<table border="0" cellborder="0" cellspacing="0"><tr><td align="left" width="{wide:.0f}">{{}}</td></tr>'
         )
@@ -224,13 +215,13 @@ class _Page:
     def _room(self, part: Part) -> float:
         """The width of a block with its texts, or of text."""
         if not isinstance(part, Block):
-            return _width(part, _type(part))
-        return max(self._measure(part)[0], _width(part.name, NAME), _width(part.size, SMALL))
+            return width_of(part, _type(part))
+        return max(self._measure(part)[0], width_of(part.name, NAME), width_of(part.size, SMALL))
 
     def _holds(self, block: Block) -> bool:
         """Whether there is room for the name inside."""
         wide, high = (self.scale(n) for n in block.sides[:-3:-1])
-        return wide >= _width(block.name, NAME) + 6 and high >= NAME + 8
+        return wide >= width_of(block.name, NAME) + 6 and high >= NAME + 8
 
     def _block(self, block: Block, x: float, y: float) -> None:
         wide, high = self._measure(block)
@@ -286,8 +277,3 @@ def _type(piece: str) -> int:
     if piece in tuple("()[]·"):
         return BRACKET
     return SIGN if len(piece) < 5 and not re.search("[A-Za-z]", piece) else NAME
-
-
-def _width(text: str, size: float) -> float:
-    """How wide a text is, about."""
-    return size * sum(EMS.get(c) or (1.0 if unicodedata.east_asian_width(c) in "WF" else 0.65) for c in text)

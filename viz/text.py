@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,15 @@ from microgad.naming import FEW, number
 from microgad.node import Node
 
 LINES = 200  # of a tree; a longer one says how much is missing
+# How wide letters of DejaVu Sans are, where it is not about 0.65 of their size.
+EMS = {
+    c: em
+    for em, some in (
+        (0.29, "ijlIJ'′"), (0.33, " ,.·/:;\\|"), (0.38, "-()[]ftr!ᵀ"), (0.51, 'sz"*_`?∂'), (0.57, "cvxykFL"),
+        (0.61, "aoeTYP"), (0.77, "DGHNOQU&"), (0.83, "wM#+<=>^~×−⊙"), (0.98, "mW%@…"),
+    )
+    for c in some
+}  # fmt: skip
 Said = tuple[str, Any] | tuple[str]  # what a line of a picture says: a word and a number, an array or text, or words
 
 
@@ -150,3 +160,14 @@ def sentence(root: Node, order: list[Node], names: Mapping[Node, str], adjoint: 
     inputs = ", ".join(value(x) for x in order if x.prim is None)
     operations = ", ".join(operation(x) for x in order if x.prim is not None) or "none"
     return f"Computation graph. Inputs: {inputs or 'none'}. Operations: {operations}. Result: {value(root)}."
+
+
+def width_of(text: str, size: float) -> float:
+    """How wide a text is in the font of the pictures, about, in the unit of its size.
+
+    Examples
+    --------
+    >>> width_of("i", 10) < width_of("m", 10)
+    True
+    """
+    return size * sum(EMS.get(c) or (1.0 if unicodedata.east_asian_width(c) in "WF" else 0.65) for c in text)

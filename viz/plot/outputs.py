@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,28 +12,9 @@ from microgad.node import Node
 from microgad.recording import no_grad
 from microgad.replay.vmap import vmap
 from microgad.tensor import Tensor
+from microgad.viz.running import in_use
 
 from .axes import Array
-
-
-@contextmanager
-def in_use(model: Any) -> Iterator[None]:
-    """While it lasts, a module and those in it are in `eval` mode, and then in the modes that they were in.
-
-    An error if it is neither a module nor a function.
-    """
-    if not callable(model) or isinstance(model, type):
-        raise InputError(f"a model is a module or a function, not {shown(model)}")
-    known = all(hasattr(model, name) for name in ("modules", "eval", "training"))
-    modules = list(model.modules()) if known else []
-    modes = [module.training for module in modules]
-    if modules:
-        model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
 
 
 def outputs(model: Any, *args: Array) -> Array:

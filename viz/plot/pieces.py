@@ -18,9 +18,10 @@ from microgad.replay.expand import expanded
 from microgad.structural import linear, matmul
 from microgad.tensor import Tensor
 from microgad.value import Value
+from microgad.viz.running import in_use
 
 from .axes import Array, box
-from .outputs import in_use, told
+from .outputs import told
 
 LIMIT = 200_000  # regions
 CHECKS = 64  # points at which a network is compared with its pieces
