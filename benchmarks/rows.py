@@ -49,7 +49,7 @@ class Line:
         if not self.rounds:
             return f"{self.name:<18}{'–':>9}  {'':<15}{'':<11}{'':<11}{'':<9}{self.medians}"
         figure = median(self.rounds)
-        digits = 2 if self.unit == "x" else 1
+        digits = 2 if self.unit in ("x", " s") else 1
         spread = f"{min(self.rounds):.{digits}f}-{max(self.rounds):.{digits}f}" if len(self.rounds) > 1 else ""
         sign = ">=" if self.at_least else "<="
         aim = f"{sign} {self.aim:g}{self.unit}" if self.aim else ""
@@ -252,6 +252,58 @@ def sums() -> mg.Value:
     return total
 
 
+def modules(samples: int) -> Callable[[], mg.Value]:
+    """The margin loss of a network of modules on so many points."""
+
+    def made() -> mg.Value:
+        mg.manual_seed(0)
+        X, y = mg.nn.data.moons(150, noise=0.1)  # noqa: N806
+        model = mg.nn.scalar.MLP(2, [16, 16, 1])
+        pairs = zip(X[:samples].tolist(), (2.0 * y[:samples] - 1.0).tolist(), strict=True)
+        return sum((1 - label * model(point)).relu() for point, label in pairs) / float(samples)
+
+    return made
+
+
+def without_modules() -> mg.Value:
+    """The same as the loss of micrograd's demo, with nothing that says what belongs together."""
+    demo = Demo(mg.Value, zero=None)
+    points = zip(demo.points * 2, demo.labels * 2, strict=True)  # 200 of them
+    return sum((1 - y * demo.score(x)).relu() for x, y in list(points)[:150])
+
+
+def irregular_graph() -> mg.Value:
+    """100,000 operations that are drawn at random."""
+    draw = random.Random(0)
+    values = [mg.Value(draw.uniform(-1, 1)) for _ in range(20)]
+    while len(values) < 100_000:
+        a, b = draw.choices(values[-500:], k=2)
+        values.append((a + b, a - b, a * 0.5, a.tanh(), (a * b).tanh())[draw.randrange(5)])
+    return sum(values[-50:], start=mg.Value(0.0))
+
+
+def deep() -> mg.Value:
+    """100,000 operations in a row."""
+    x = mg.Value(0.5)
+    for _ in range(100_000):
+        x = x.tanh()
+    return x
+
+
+def drawing(name: str, graph: Callable[[], mg.Value], bar: float, rounds: int) -> Iterator[Line]:
+    """The picture of a large graph as SVG, after a backward pass."""
+    root = graph()
+    root.backward()
+    nodes, times = len(topological_order(root)), []
+    for _ in range(min(rounds, 5)):
+        start = perf_counter()
+        drawn = mg.viz.draw(root)
+        drawn.pipe("svg")
+        times.append(perf_counter() - start)
+    said = drawn.alt.split(":")[0].removeprefix("Computation graph of ")
+    yield Line(f"draw, {name}", times, " s", bar, said if "boxes" in said else f"{nodes:,} nodes")
+
+
 def chain() -> mg.Value:
     x = mg.Value(1.0)
     for _ in range(NODES):
@@ -423,6 +475,11 @@ ROWS: dict[str, Callable[[int], Iterator[Line]]] = {
     "plan-million": lambda rounds: planning("million", partial(unrolled, 1538), 6000, 3000, min(rounds, 3)),
     "scaling": scaling,
     "irregular": irregular,
+    "draw-sample": partial(drawing, "sample", modules(1), 1.0),
+    "draw-modules": partial(drawing, "modules", modules(150), 2.0),
+    "draw-plain": partial(drawing, "no modules", without_modules, 2.0),
+    "draw-irregular": partial(drawing, "irregular", irregular_graph, 2.0),
+    "draw-deep": partial(drawing, "deep", deep, 2.0),
     "memory": memory,
     "import": importing,
 }

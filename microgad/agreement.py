@@ -17,13 +17,15 @@ LOGARITHMS = (log_softmax.name, logsumexp.name, cross_entropy.name)
 
 
 def now(node: Node) -> Any:
-    """What an operation gives on its operands as they are now: a number or array, or the exception that it raises."""
+    """What an operation gives on its operands as they are now: a number or array, or the exception that it raises.
+
+    NumPy's warnings are for the caller to silence, once for all nodes.
+    """
     row, operands = node.prim, node.operands
     assert row is not None
     rule = row.on_floats if type(node._value) is float else row.on_arrays
     try:
-        with np.errstate(all="ignore"):
-            return rule([x if type(x) is float else x._value for x in operands], operands)
+        return rule([x if type(x) is float else x._value for x in operands], operands)
     except Exception as error:  # an operation that somebody defined may raise anything
         return error
 
@@ -78,11 +80,12 @@ def added(node: Node) -> Any:
 
 def outdated(order: Iterable[Node]) -> str | None:
     """What is wrong with the first node that its operands no longer give; None for a graph of one piece."""
-    for node in order:
-        if node.prim is not None and not agree(node._value, given := now(node), node):
-            if type(node._value) is float:
-                found = f"is {node._value!r}, but its operands as they are now give {given}"
-            else:
-                found = "holds other numbers than its operands as they are now give"
-            return f"{spell(node)} {found}: data was set after it was computed, so compute it again"
+    with np.errstate(all="ignore"):
+        for node in order:
+            if node.prim is not None and not agree(node._value, given := now(node), node):
+                if type(node._value) is float:
+                    found = f"is {node._value!r}, but its operands as they are now give {given}"
+                else:
+                    found = "holds other numbers than its operands as they are now give"
+                return f"{spell(node)} {found}: data was set after it was computed, so compute it again"
     return None

@@ -158,7 +158,9 @@ def _entry(node: Node, index: dict[Node, int]) -> dict[str, Any]:
     if tensor and node.needs:
         entry["requires_grad"] = True
     # What does not agree would not load: a graph is no longer one computation once the data of a leaf was set.
-    if row is not None and not agree(data, given := now(node), node):
+    with np.errstate(all="ignore"):
+        given = data if row is None else now(node)
+    if row is not None and not agree(data, given, node):
         give = f"is {data!r}, but its operands as they are now give: {given}"
         if tensor:
             give = f"holds other numbers than its operands as they are now give{_reason(given)}"
