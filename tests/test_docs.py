@@ -2,6 +2,7 @@
 
 import contextlib
 import doctest
+import html
 import io
 import pkgutil
 import re
@@ -10,6 +11,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import microgad as mg
@@ -33,7 +35,8 @@ def test_public_names_exist_and_are_described(name):
 def test_public_functions_have_an_example():
     public = [getattr(mg, name) for name in mg.__all__]
     public += [mg.viz.draw, mg.viz.mermaid, mg.viz.network, mg.viz.play, mg.viz.shapes, mg.viz.tree]
-    public += [getattr(home, name) for home in (mg.viz.plot, mg.nn, mg.nn.optim, mg.nn.init, mg.nn.data) for name in home.__all__]
+    homes = (mg.viz.plot, mg.nn, mg.nn.optim, mg.nn.init, mg.nn.data)
+    public += [getattr(home, name) for home in homes for name in home.__all__]
     assert [thing for thing in public if callable(thing) and ">>>" not in thing.__doc__] == []
 
 
@@ -64,6 +67,23 @@ def test_the_picture_of_the_readme_shows_its_numbers():
     path = re.search(r"!\[.*?\]\((.*?)\)", README)[1]
     svg = (ROOT / path).read_text(encoding="utf-8")
     assert all(f">{text}<" in svg for text in ("data &#45;12", "grad &#45;4", "grad 3", "grad 1"))
+
+
+def test_the_second_picture_is_that_of_the_network_that_it_says():
+    path = re.findall(r"!\[.*?\]\((.*?)\)", README)[1]
+    svg = (ROOT / path).read_text(encoding="utf-8")
+    nn = mg.nn
+    model = nn.MLP(2, [2, 2], "sigmoid")
+    numbers = {"layers.0.weight": [[0.1, 0.4], [-0.3, 0.2]], "layers.0.bias": [0.05, -0.1]}
+    numbers |= {"layers.1.weight": [[0.7, -0.5], [0.6, 0.8]], "layers.1.bias": [0.0, 0.1]}
+    model.load_state_dict({name: np.array(x) for name, x in numbers.items()})
+    loss = 0.5 * ((model([[1.0, 2.0]]) - np.array([[1.0, 0.0]])) ** 2).sum()
+    loss.backward()
+    shown = {html.unescape(text) for text in re.findall(r"<text[^>]*>([^<]*)<", svg)}
+    for name, p in model.named_parameters():
+        for x, grad in zip(p.data.flat, p.grad.flat, strict=True):
+            assert {f"{x:.4g}", f"∂ {grad:.4g}"[:9]} <= {text[:9] for text in shown}, (name, x, grad)
+    assert f"{loss.item():.4g}" in shown
 
 
 def test_files_that_the_readme_names_exist():
