@@ -189,7 +189,8 @@ PICTURES = """
 return [...document.querySelectorAll(".jp-OutputArea-output img[src^='data:image/svg']")].map(image => {
     const box = image.getBoundingClientRect(), around = image.closest(".jp-OutputArea").getBoundingClientRect();
     let scrolled = image;  // what is there to be scrolled, if the picture is too wide
-    while (scrolled.parentElement && scrolled.scrollWidth <= scrolled.clientWidth + 1) scrolled = scrolled.parentElement;
+    const fits = element => element.scrollWidth <= element.clientWidth + 1;
+    while (scrolled.parentElement && fits(scrolled)) scrolled = scrolled.parentElement;
     scrolled.scrollLeft = 1e6;
     const right = image.getBoundingClientRect().right - scrolled.getBoundingClientRect().right;
     scrolled.scrollLeft = 0;
