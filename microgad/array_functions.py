@@ -51,10 +51,11 @@ def as_array(x: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
     if hasattr(x, "mask") and isinstance(x, np.ma.MaskedArray):  # in this order: to name numpy.ma is to load it
         raise InputError("a Tensor has no mask, as this masked array has: fill it first, as in x.filled(0.0)")
     try:
-        found = np.array(x)
-    except (ValueError, TypeError, OverflowError) as error:
-        if not isinstance(x, (list, tuple)):
-            raise InputError(f"a Tensor holds numbers, not {shown(x)}: {error}") from None
+        foreign = not isinstance(x, (list, tuple, np.ndarray)) and hasattr(x, "__array__")
+        found = np.array(np.asarray(x) if foreign else x)  # not all know how to make a copy
+    except Exception as error:  # such as that of another library's tensor
+        if not isinstance(x, (list, tuple)) or not isinstance(error, (ValueError, TypeError, OverflowError)):
+            raise InputError(f"a Tensor holds numbers, not {shown(x)}: {' '.join(str(error).split())}") from None
         if "maximum number of dimension" in str(error):
             raise ShapeError(f"more axes than an array can have: {shown(x)}") from None
         raise ShapeError(f"rows of different lengths are no array: {shown(x)}; pad them, or keep a list") from None

@@ -84,9 +84,8 @@ class MissingExtraError(MicrogadError, ImportError):
 
 def shown(x: Any) -> str:
     """The type of a thing and the beginning of its text, whatever it is."""
-    if isinstance(x, type):
-        return f"the class {x.__name__}"
-    return f"{type(x).__name__} {brief(x)}".rstrip()
+    name = " ".join((x if isinstance(x, type) else type(x)).__name__.split())
+    return f"the class {name}" if isinstance(x, type) else f"{name} {brief(x)}".rstrip()
 
 
 def brief(x: Any) -> str:

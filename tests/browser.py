@@ -50,7 +50,7 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # what stays open slows all other tests
 def chromium():
     """A selenium WebDriver."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -80,7 +80,7 @@ class Server:
     data: Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # what stays open slows all other tests
 def jupyterlab(tmp_path_factory) -> Iterator[Server]:
     """A JupyterLab whose settings and signatures are its own."""
     pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")

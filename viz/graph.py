@@ -16,6 +16,7 @@ from microgad.naming import DIGITS, DIGITS_OF_MANY, FEW, all_names, find, given_
 from microgad.node import Node
 from microgad.order import dependents, topological_order
 from microgad.replay.expand import expanded
+from microgad.replay.programs import Program
 
 from . import boxes
 from .boxes import Flow
@@ -189,9 +190,8 @@ def _reach(view: View) -> int:
 
 def shown_as(f: Any, what: str, expand: bool = False) -> Node:
     """The node whose graph is shown, of a node or a program; an error of `what` if it is neither."""
-    if not isinstance(f, Node):
-        root = getattr(f, "root", None)
-        f = root() if callable(root) and not isinstance(f, type) else f
+    if isinstance(f, Program):
+        f = f.root()
     if not isinstance(f, Node):
         raise InputError(f"{what} shows the graph of a Value, a Tensor or a program, not {shown(f)}")
     return expanded(f) if expand else f
@@ -232,6 +232,7 @@ def shares(order: list[Node], grads: bool | None) -> dict[Node, Any] | None:
 
 def mimebundle(node: Node) -> dict[str, Any]:
     """What a node alone in a notebook cell shows: its drawing, or a line where that would take long."""
+    node = shown_as(node, "mimebundle")
     if (size := len(topological_order(node))) > UNASKED:
         return {"text/plain": f"{node!r}: a graph of {size:,} nodes, which mg.viz.draw shows folded"}
     return {**draw(node)._repr_mimebundle_(), "text/plain": repr(node)}

@@ -27,7 +27,7 @@ from microgad.structural import shape
 
 from .graph import shares
 from .layers import Cells, Chain, Layer, Numbers, Result, Skip
-from .running import is_neuron, neurons_of, no_example, parameters_of, refused, run, zeros_for
+from .running import is_neuron, neurons_of, no_example, parameters_of, parts_of, refused, run, zeros_for
 from .text import gradients
 
 # What belongs to an output layer where no module says so.
@@ -92,8 +92,7 @@ def _found(model: Any, passes: list[list[Node]], grads: bool | None) -> Chain:
     flat = _opened([node for outputs in passes for node in outputs])
     ends = iter(flat)
     passes = [[next(ends) for _ in outputs] for outputs in passes]
-    named = getattr(model, "named_parameters", None)
-    names = {p: str(name) for name, p in named()} if callable(named) else {}
+    names = {p: str(name) for name, p in parts_of(model, "named_parameters")}
     shown_too = any(p.grad is not None for p in parameters_of(model)) if grads is None else grads
     return _Reader(order_of_all(flat), flat, passes, list(neurons_of(model)), names, grads=shown_too).read()
 

@@ -17,6 +17,17 @@ from microgad.structural import shape
 from microgad.tensor import Tensor
 
 
+def parts_of(model: Any, what: str) -> list[Any]:
+    """The modules or parameters of a model; none where it has no such method."""
+    method = getattr(model, what, None)
+    if not callable(method):
+        return []
+    try:
+        return list(method())
+    except Exception as error:  # whatever it is, it is no module
+        raise InputError(f"{what}() of {shown(model)} gives no list of them: {type(error).__name__}") from None
+
+
 @contextmanager
 def in_use(model: Any) -> Iterator[None]:
     """While it lasts, a module and those in it are in `eval` mode, and then in the modes that they were in.
@@ -25,8 +36,8 @@ def in_use(model: Any) -> Iterator[None]:
     """
     if not callable(model) or isinstance(model, type):
         raise InputError(f"a model is a module or a function, not {shown(model)}")
-    known = all(hasattr(model, name) for name in ("modules", "eval", "training"))
-    modules = list(model.modules()) if known else []
+    known = all(hasattr(model, name) for name in ("eval", "training"))
+    modules = parts_of(model, "modules") if known else []
     modes = [module.training for module in modules]
     if modules:
         model.eval()
@@ -39,14 +50,12 @@ def in_use(model: Any) -> Iterator[None]:
 
 def parameters_of(model: Any) -> list[Any]:
     """The nodes among the parameters of a model."""
-    given = getattr(model, "parameters", None)
-    return [p for p in given() if isinstance(p, Node)] if callable(given) else []
+    return [p for p in parts_of(model, "parameters") if isinstance(p, Node)]
 
 
 def neurons_of(model: Any) -> Iterator[Any]:
     """The neurons of Values in a model: what has weights ``w`` and a bias ``b``."""
-    modules = getattr(model, "modules", None)
-    waiting, seen = list(modules()) if callable(modules) else [model], set[int]()
+    waiting, seen = parts_of(model, "modules") or [model], set[int]()
     while waiting:
         one = waiting.pop(0)
         if id(one) in seen:

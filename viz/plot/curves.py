@@ -95,16 +95,18 @@ def _records(history: Any, keys: Any) -> dict[str, Array]:
         raise InputError(
             f"a history is a mapping from names to lists of numbers, as nn.fit returns, not {shown(history)}"
         )
+    if strange := [key for key in history if not isinstance(key, str)]:
+        raise InputError(f"the records of a history have names, and one has {shown(strange[0])}")
     if keys is None:
         plain = [key for key in history if key != "lr"]
-        keys = [key for key in plain if any(part in str(key) for part in SHOWN)] or plain
+        keys = [key for key in plain if any(part in key for part in SHOWN)] or plain
     else:
         keys = texts("keys", keys)
     if wrong := [key for key in keys if key not in history]:
-        raise InputError(f"the history has no {wrong[0]!r}: it has {', '.join(map(str, history)) or 'nothing'}")
+        raise InputError(f"the history has no {wrong[0]!r}: it has {', '.join(history) or 'nothing'}")
     if not keys:
         raise ShapeError("the history has nothing to draw")
-    found = {str(key): column(f"history[{key!r}]", history[key]) for key in keys}
+    found = {key: column(f"history[{key!r}]", history[key]) for key in keys}
     if len({len(x) for x in found.values()}) > 1:
         lengths = ", ".join(f"{key} has {len(x)}" for key, x in found.items())
         raise ShapeError(f"a history has a number for each epoch, and of these {lengths}: choose some of them as keys")

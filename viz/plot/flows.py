@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from microgad.agreement import outdated
+from microgad.autodiff import adjoints
 from microgad.errors import InputError, no_gradient, shown, spell
 from microgad.naming import counted, number
 from microgad.node import Node
@@ -16,6 +17,7 @@ from microgad.order import topological_order
 from microgad.scopes import Scope
 from microgad.structural import shape
 from microgad.viz.graph import shares, shown_as
+from microgad.viz.running import parts_of
 
 from .axes import LINES, Array, alone, around, axes, color, ink, numbers, texts, whole, words
 
@@ -72,10 +74,12 @@ def flow(loss: Node, kinds: str | Sequence[str] | None = None, *, ax: Axes | Non
         order = topological_order(root)
         if problem := outdated(order):
             raise InputError(f"flow is of one computation, before optimizer.step(): {problem}")
-        adjoint = shares(order, True)
         if not root.needs:
             raise no_gradient(spell(root))
+        adjoint = shares(order, True)
         if not adjoint:
+            if np.size(root._value) == 1:
+                adjoints(root)  # which says where a derivative does not exist
             raise InputError(
                 f"flow shows gradients of one number, and {spell(root)} is of shape {shape(root)}: take its mean, or "
                 "call backward(gradient) first"
@@ -236,7 +240,9 @@ def _rows(model: Any, grads: bool) -> dict[str, Array]:
     if isinstance(model, type) or not callable(getattr(model, "named_parameters", None)):
         raise InputError(f"weights are those of a module, not of {shown(model)}")
     found: dict[str, list[Array]] = {}
-    for name, p in model.named_parameters():
+    if not isinstance(grads, bool):
+        raise InputError(f"grads is True or False, not {shown(grads)}")
+    for name, p in parts_of(model, "named_parameters"):
         alone = type(p._value) is float
         x = p.grad if grads else p._value
         size = "" if alone else f" ({'×'.join(map(str, p._value.shape))})"
