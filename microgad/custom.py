@@ -14,6 +14,7 @@ import numpy as np
 
 from . import primitives
 from .errors import GraphCutError, InputError, shown
+from .naming import literal
 from .node import Node
 from .operators import OF_UFUNC, as_float
 from .primitive import Primitive, elementwise
@@ -97,6 +98,8 @@ def primitive(
     if array is not None and not callable(array):
         raise InputError(f"the rule on arrays of {name} is a function, not {shown(array)}")
     fields = {key: value for key, value in (("label", label), ("text", text), ("latex", latex)) if value is not None}
+    if isinstance(label, str):
+        fields["label"] = literal(label)
     for key, template in fields.items():
         if not isinstance(template, str):
             raise InputError(f"{key} of {name} is text, not {shown(template)}")

@@ -102,6 +102,17 @@ def literal(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def function_name(f: Any) -> str:
+    """What a function is called, printable.
+
+    Examples
+    --------
+    >>> function_name(abs), function_name(3.0)
+    ('abs', 'float')
+    """
+    return literal(str(getattr(f, "__name__", type(f).__name__)))
+
+
 def given_names(order: Sequence[Node]) -> dict[Node, str]:
     """The nodes' own names, printable; in a notebook, for the others, those of the user's variables.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,26 @@ class Scope(str):
         found.inner = self.inner.renamed(name) if type(self.inner) is Scope else name
         return found
 
+    def above(self, now: Mapping[Any, Any], known: dict[int, Any]) -> Scope:
+        """The same call in a copy of its graph, in which nodes have become others.
+
+        `known` keeps what the calls of that graph were given, for what is one call here is one call there.
+
+        Examples
+        --------
+        >>> import microgad as mg
+        >>> x, copy = mg.Tensor([1.0]), mg.Tensor([1.0])
+        >>> mg.nn.ReLU()(x).name.above({x: copy}, {}).inputs[0] is copy
+        True
+        """
+        found = Scope(self)
+        found.module = self.module
+        if id(self.inputs) not in known:
+            known[id(self.inputs)] = _replaced(self.inputs, now)
+        found.inputs = known[id(self.inputs)]
+        found.inner = self.inner.above(now, known) if type(self.inner) is Scope else self.inner
+        return found
+
     @property
     def made_up(self) -> bool:
         """Whether the text is the module's, and no name that the user gave.
@@ -116,6 +136,15 @@ def enter(node: Any, module: Any, inputs: Any) -> None:
         path, kind = module._path, type(module).__name__
         node._name = scope = Scope(f"{kind}.{path}" if path[:1].isdigit() else path or kind)
     scope.module, scope.inputs, scope.inner = module, inputs, before
+
+
+def _replaced(x: Any, now: Mapping[Any, Any]) -> Any:
+    """What a module was called with, with other nodes in it."""
+    if type(x) in ranks:
+        return now.get(x, x)
+    if isinstance(x, dict):
+        return {key: _replaced(y, now) for key, y in x.items()}
+    return type(x)(_replaced(y, now) for y in x) if type(x) in (list, tuple) else x
 
 
 class _Call:

@@ -190,7 +190,7 @@ class Step(tuple[Any, ...]):
         if node.prim is not None:
             parts.append(as_written(node, view.symbols(node)).text)
             if all(_few(x._value) for x in (node, *node.inputs)):
-                parts.append(as_written(node, view.numbers(node)).text)
+                parts.append(as_written(node, view.numbers(node), DIGITS).text)
         yield " = ".join([*parts, said(node._value)])
 
     def _backward(self) -> Iterator[str]:

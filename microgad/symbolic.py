@@ -81,14 +81,15 @@ def leaf_symbols(order: Sequence[Node], names: Mapping[Node, str]) -> dict[Node,
     return {leaf: symbol(names[leaf]) if leaf in given else datum(leaf._value) for leaf in leaves}
 
 
-def as_written(node: Node, written: Mapping[Node, Expr]) -> Expr:
+def as_written(node: Node, written: Mapping[Node, Expr], digits: int | None = None) -> Expr:
     """The formula of one operation on what its operands are called, with a factor 1 or a summand 0 where it had one."""
-    return applied(node, [replace(part, number=None, opposite=None) for part in operand_formulas(node, written)])
+    parts = operand_formulas(node, written, digits)
+    return applied(node, [replace(part, number=None, opposite=None) for part in parts])
 
 
-def operand_formulas(node: Node, written: Mapping[Node, Expr]) -> list[Expr]:
-    """The formulas of the operands of a node, in order."""
-    return [written[x] if isinstance(x, Node) else numeral(x) for x in node.operands]
+def operand_formulas(node: Node, written: Mapping[Node, Expr], digits: int | None = None) -> list[Expr]:
+    """The formulas of the operands of a node, in order; of plain numbers with so many digits, or all."""
+    return [written[x] if isinstance(x, Node) else numeral(x, digits) for x in node.operands]
 
 
 def applied(node: Node, parts: Sequence[Expr]) -> Expr:

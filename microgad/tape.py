@@ -9,6 +9,7 @@ import numpy as np
 
 from .order import EMPTY
 from .primitive import Primitive
+from .scopes import Scope, nodes
 from .structural import applied
 
 Type = tuple[tuple[int, ...], np.dtype[Any]]  # of an array: its shape and dtype
@@ -69,6 +70,8 @@ class Tape:
         The constants, by value.
     names : dict
         What some values are called.
+    places : dict
+        Of nodes that modules were called with the values that they are, so that names know of which calls they are.
     outputs : list of int
         The results.
     strict : bool
@@ -89,6 +92,7 @@ class Tape:
         self.names = {i: x.name for i, x in enumerate(self.inputs) if x.name}
         self.outputs: list[int] = []
         self.strict, self.inlined, self.checks = False, 0, 0
+        self.places: dict[Any, int] = {}
         self._constants: dict[Any, int] = {}
 
     @classmethod
@@ -184,6 +188,10 @@ class Tape:
                 found.names[i] = node._name
             i += 1
         found.outputs = [x.mark for x in results]
+        for name in found.names.values():
+            while type(name) is Scope:
+                found.places |= {x: x.mark for x in nodes(name.inputs) if type(x.mark) is int}
+                name = name.inner
         for x in outside:
             x.mark = OUTSIDE
         return found
@@ -197,9 +205,10 @@ class Tape:
                 values.append(self.numbers[i])
             else:
                 values.append(applied(row, [values[x] for x in self.operands[i]]))
+        now, known = {x: values[i] for x, i in self.places.items()}, dict[int, Any]()
         for i, name in self.names.items():
             if i >= len(given) and hasattr(values[i], "_name") and not values[i]._name:
-                values[i]._name = name
+                values[i]._name = name.above(now, known) if type(name) is Scope else name
         return values
 
     def needed(self, outputs: Sequence[int]) -> set[int]:
@@ -227,6 +236,7 @@ class Tape:
             found.types.append(self.types[i])
             if i in self.names:
                 found.names[now[i]] = self.names[i]
+        found.places = {x: now[i] for x, i in self.places.items() if i in now}
         found.outputs, found.strict = [now[i] for i in outputs], self.strict
         return found
 
@@ -244,6 +254,7 @@ class Tape:
             found.operands.append(tuple([now[x] for x in self.operands[i]]))
             found.types.append(self.types[i])
         found.names |= {now[i]: name for i, name in self.names.items() if i >= len(self.inputs)}
+        found.places = {x: now[i] for x, i in self.places.items()}
         found.outputs, found.strict = [now[i] for i in self.outputs], self.strict
         return found
 

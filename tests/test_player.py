@@ -150,7 +150,7 @@ def test_a_notebook_gets_a_sandboxed_frame_and_the_same_without_script(case):
     bundle = player._repr_mimebundle_()
     assert bundle["text/plain"] == player.text
     frame, behind = re.fullmatch(
-        r"(<iframe .*></iframe>)(<details>.*</details>)", bundle["text/html"], re.DOTALL
+        r"(<iframe .*></iframe>)(<details open>.*</details>)", bundle["text/html"], re.DOTALL
     ).groups()
     assert 'sandbox="allow-scripts"' in frame
     assert html.unescape(re.search('srcdoc="([^"]*)"', frame)[1]) == player.html
@@ -413,8 +413,9 @@ def computed_in(driver, values):
         driver.execute_script(
             """const given = [];
             for (const field of document.querySelectorAll("#leaves input")) {
-              const x = arguments[0][field.name] ?? field.value;
-              given[field.dataset.leaf] = Number(x.replace("inf", "Infinity"));
+              const x = arguments[0][field.name];
+              const i = field.dataset.leaf;
+              given[i] = x ? Number(x.replace("inf", "Infinity")) : PAGE.nodes[i].data;
             }
             const now = computed(given);
             return steps.flatMap(step => step.kind === "seed" ? step.lines : lines(step, now));""",
@@ -612,6 +613,14 @@ def test_an_edit_that_cannot_be_computed_loses_nothing(chromium, tmp_path, text,
     assert complaints(chromium) == []
 
 
+def test_a_number_that_is_not_edited_keeps_all_its_digits(chromium, tmp_path):
+    x, y = Value(1 / 3, "x"), Value(2.0, "y")
+    page_of(chromium, (x - 0.333333333) * 1e9 * y, tmp_path / "f.html")
+    fill(chromium, "y", "1")
+    assert "\n".join(steps_shown(chromium)[0]) == viz.play((x - 0.333333333) * 1e9 * Value(1.0, "y")).text
+    assert ask(chromium, "document.querySelector('#leaves input').value") == "0.333333333"
+
+
 def test_a_derivative_that_does_not_exist_is_said(chromium, tmp_path):
     page_of(chromium, mg.parse("sqrt(x)", x=4), tmp_path / "f.html")
     fill(chromium, "x", "0")
@@ -758,8 +767,7 @@ def assert_plays(driver):
 
 
 def assert_everything_stands_behind(driver):
-    """Outside of the frame: a picture and all steps."""
-    driver.find_element("css selector", "details summary").click()
+    """Outside of the frame: a picture and all steps, to be seen without a click."""
     picture = driver.find_element("css selector", "details img")
     assert picture.is_displayed()
     assert picture.size["width"] > 300

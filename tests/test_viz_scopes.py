@@ -16,7 +16,9 @@ import microgad as mg
 from microgad import Tensor, Value, nn, viz
 from microgad.naming import all_names, given_names, literal
 from microgad.order import topological_order
+from microgad.replay.expand import expanded
 from microgad.scopes import Scope, enter, scopes
+from microgad.viz.frames import frames
 from microgad.viz.theme import THEMES
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -727,3 +729,19 @@ def test_hostile_names_in_mermaid(name):
         ("Function",),
         ("Function", f"parts.{literal(name)}  Line"),
     }
+
+
+@pytest.mark.parametrize("kind", ["values", "tensors"])
+@pytest.mark.parametrize("how", ["jit", "trace"])
+def test_the_frames_of_a_replayed_module_are_those_of_the_module(kind, how):
+    """The nodes are made anew, and the calls of modules with them."""
+    mg.manual_seed(0)
+    model = mg.nn.scalar.MLP(2, [2, 1]) if kind == "values" else mg.nn.MLP(2, [2, 1])
+    x = [1.0, 2.0] if kind == "values" else np.array([[1.0, 2.0]])
+    again = expanded(mg.jit(model)(x)) if how == "jit" else mg.trace(model, x).root()
+    nested, known = (
+        sorted((frame.title, frame.around and frame.around.title) for frame in frames(topological_order(f))[0])
+        for f in (again, model(x))
+    )
+    assert nested == known
+    assert len(known) == (3 if kind == "tensors" else 6)

@@ -98,8 +98,9 @@ def draw(
     Returns
     -------
     Drawing
-        A `graphviz.Digraph`: ``.source`` is the DOT text, ``.render("f")`` writes the file, and a
-        notebook shows it.
+        A `graphviz.Digraph`, which a notebook shows: ``.save("f.svg")`` writes it as SVG, PNG, PDF or DOT, ``.source``
+        is the DOT text, ``.text`` a tree or a list of the boxes, and ``.alt`` a description. ``.attr(size="7,9")``
+        makes a larger picture fit so many inches.
 
     Raises
     ------

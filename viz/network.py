@@ -63,11 +63,12 @@ def network(
         Colours.
     labels : bool, optional
         Whether weights and biases carry their numbers; by default biases do, and weights where there are up to 30
-        between two columns.
+        between two columns. Without them a wide network is smaller, and easier to read in a notebook.
     grads : bool, optional
         Whether to show gradients: δ = ∂L/∂z and ∂L/∂y of neurons, which only a result has, and those of weights and
         biases. Of a result they are dashes by default, until it has a gradient itself; of a model they are left out,
-        until a parameter has one. Those of neurons are sums over the examples, as that of a bias is.
+        until a parameter has one, as after `nn.fit`, which leaves those of its last batch: `zero_grad` takes them away.
+        Those of neurons are sums over the examples, as that of a bias is.
 
     Returns
     -------

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from microgad.errors import DomainError
-from microgad.naming import DIGITS_OF_MANY, FEW, literal, number
+from microgad.naming import DIGITS, DIGITS_OF_MANY, FEW, literal, number
 from microgad.node import Node
 from microgad.steps import Edge, Step, View, steps_back
 from microgad.symbolic import ATOM, SIGN, Expr, as_written
@@ -61,17 +61,22 @@ class Passes:
         self.values = {x: x._value if type(x._value) is float else x._value.copy() for x in self.order}
         self.totals: dict[Node, Any] = {}
         self.notes: list[str] = []
-        for node in self.order:
-            step = Step((node, None, view, *(part for x in node.inputs for part in (x, None, None, None))))
-            self._add("forward", node, str(step))
-        if not f.needs:
-            self.notes.append(f"No backward pass: {self.title} needs no gradient.")
-        elif np.size(f._value) != 1:
-            self.notes.append(f"No backward pass: {self.title} is {np.shape(f._value)}, and not one number.")
-        else:
-            self._backward()
         self.fixed, self.functions = "", Functions()
         self.rows: list[int | None] = []
+        with np.errstate(all="ignore"):
+            self._walk()
+
+    def _walk(self) -> None:
+        for node in self.order:
+            step = Step((node, None, self._view, *(part for x in node.inputs for part in (x, None, None, None))))
+            self._add("forward", node, str(step))
+        root = self.order[-1]
+        if not root.needs:
+            self.notes.append(f"No backward pass: {self.title} needs no gradient.")
+        elif np.size(root._value) != 1:
+            self.notes.append(f"No backward pass: {self.title} is {np.shape(root._value)}, and not one number.")
+        else:
+            self._backward()
         if not self.notes:
             try:
                 self.rows = [self._row(node) for node in self.order]
@@ -186,7 +191,7 @@ def _pieces(node: Node) -> Iterator[str | tuple[int, bool]]:
     # parentheses are without knowing of precedence.
     marks = {x: chr(0xE000 + k) for k, x in enumerate(node.operands) if isinstance(x, Node)}
     plain, negative = (
-        as_written(node, {x: Expr(sign + c, c, (level, level)) for x, c in marks.items()}).text
+        as_written(node, {x: Expr(sign + c, c, (level, level)) for x, c in marks.items()}, DIGITS).text
         for sign, level in (("", ATOM), ("-", SIGN))
     )
     split = re.compile("([\ue000-\uf8ff])")

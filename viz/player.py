@@ -9,7 +9,7 @@ from typing import Any
 
 from microgad.algebra import formula
 from microgad.errors import GraphSizeError, InputError, RenderError
-from microgad.naming import literal
+from microgad.naming import literal, number
 from microgad.node import Node
 
 from .graph import shown_as
@@ -21,6 +21,7 @@ from .text import sentence, tree
 from .theme import THEMES
 
 SUFFIXES = (".html", ".htm")
+FIELD = 9  # digits of a number to edit
 HEAD = 80  # letters of a formula above the page
 # The browser itself sees to it that the page asks the network for nothing.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
@@ -61,6 +62,11 @@ class Player:
     def _stage(self) -> Stage:
         return Stage(self._passes)
 
+    @property
+    def _height(self) -> int:
+        """Of the frame in a notebook, in pixels: the picture, the fields, of which three fit a line, and the rest."""
+        return int(min(self._stage.height, 560) + 40 * min(4, -(-len(self._passes.leaves) // 3)) + 450)
+
     def save(self, path: Any) -> str:
         """Write the page, and return its path.
 
@@ -81,10 +87,11 @@ class Player:
         return str(target)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        # A notebook that is not trusted, and GitHub, strip the frame: the same stands behind it without any script.
+        # A notebook that is not trusted, and GitHub, strip the frame: the same stands behind it without any script, and
+        # open, for else nothing would be seen there.
         title, lines = html.escape(self._passes.title), self._passes.lines
         items = "".join(f'<li style="white-space: pre-wrap">{html.escape(line)}</li>' for line in lines)
-        listed = f"<ol>{items}</ol>{_notes(self._passes)}"
+        listed = f'<ol style="max-height: 26em; overflow: auto">{items}</ol>{_notes(self._passes)}'
         summary = f"<summary>Picture and all {len(lines)} steps of {title}</summary>"
         try:
             picture = image(self._stage.image(self._theme).encode(), self.alt)
@@ -93,11 +100,11 @@ class Player:
             return {"text/plain": self.text, "text/html": f"<details open>{summary}{found}{listed}</details>"}
         frame = (
             f'<iframe sandbox="allow-scripts" title="{title}, step by step" srcdoc="{html.escape(self.html)}" '
-            f'style="width: 100%; height: {min(self._stage.height, 560) + 460:.0f}px; border: 0"></iframe>'
+            f'style="width: 100%; height: {self._height}px; border: 0"></iframe>'
         )
         return {
             "text/plain": self.text,
-            "text/html": f"{frame}<details>{summary}{picture}{listed}</details>",
+            "text/html": f"{frame}<details open>{summary}{picture}{listed}</details>",
         }
 
 
@@ -122,8 +129,9 @@ def play(f: Node, *, theme: str = "light", expand: bool = False) -> Player:
     Returns
     -------
     Player
-        ``.save("f.html")`` writes the page. A notebook shows it, followed by the picture and all steps without any
-        script, which are what is left in a notebook that is not trusted.
+        ``.save("f.html")`` writes the page, ``.html`` is its text, ``.text`` the steps with a line for each edge, and
+        ``.alt`` a description. A notebook shows it, followed by the picture and all steps without any script, which
+        are what is left in a notebook that is not trusted.
 
     Raises
     ------
@@ -172,7 +180,7 @@ def _page(passes: Passes, theme: str, stage: Stage) -> str:
     )
     fields = "".join(
         f'<label title="{html.escape(name)}">{html.escape(shortened(name))} <input name="{html.escape(name)}" '
-        f'value="{repr(passes.values[leaf]).removesuffix(".0")}" data-leaf="{passes.place[leaf]}" inputmode="decimal" '
+        f'value="{number(passes.values[leaf], FIELD)}" data-leaf="{passes.place[leaf]}" inputmode="decimal" '
         f'autocomplete="off" aria-describedby="problem"></label>'
         for leaf in passes.leaves
         for name in [literal(passes.names[leaf])]

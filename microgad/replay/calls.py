@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from microgad.errors import DomainError, InputError, shown
-from microgad.naming import Text, counted, listed
+from microgad.naming import Text, counted, function_name, listed
 from microgad.operators import as_float
 from microgad.primitive import ranks, silent, tracing, watchers
 from microgad.recording import silenced
@@ -236,7 +236,7 @@ class Jitted(Around):
 
     def __init__(self, f: Callable[..., Any], static: Collection[Any] = (), reads: Any = None, name: str = "") -> None:
         self._f, self._static, self._reads = f, static, reads or f
-        self._name = name or getattr(f, "__name__", type(f).__name__)
+        self._name = name or function_name(f)
         self._entries: dict[Any, Entry] = {}
         self._others: dict[Any, list[Entry]] = {}  # what was replaced there, for what was may come back
         self._times = 0  # how often it was traced
@@ -456,5 +456,5 @@ def _static(f: Any, numbers: Any, names: Any) -> set[Any]:
     if known and ends and not all(-len(known) <= i < len(known) for i in positions):
         raise InputError(f"static_argnums: {positions} of a function with {len(known)} arguments")
     positions = [i % len(known) if known and i < 0 else i for i in positions]
-    called = [known[i] for i in positions if i < len(known)]
-    return {*positions, *listed, *called, *(known.index(name) for name in listed if name in known)}
+    named = [known[i] for i in positions if i < len(known)]
+    return {*positions, *listed, *named, *(known.index(name) for name in listed if name in known)}

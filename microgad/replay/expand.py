@@ -6,6 +6,7 @@ from typing import Any
 
 from microgad.node import Node
 from microgad.order import topological_order
+from microgad.scopes import Scope
 
 
 def expanded(root: Node) -> Node:
@@ -23,6 +24,7 @@ def expanded(root: Node) -> Node:
     """
     now: dict[Any, Any] = {}
     results: dict[Any, list[Any]] = {}  # of each call
+    known: dict[int, Any] = {}
 
     for node in topological_order(root):
         operands = [now.get(x, x) if type(x) is not float else x for x in node.operands]
@@ -31,20 +33,15 @@ def expanded(root: Node) -> Node:
             continue
         if row.call is None:
             if any(x is not y for x, y in zip(operands, node.operands, strict=True)):
-                now[node] = _again(node, operands)
+                now[node] = made = row(*operands)
+                made._name = node._name.above(now, known) if type(node._name) is Scope else node._name
+                made.grad = node.grad
         elif hasattr(row.call, "graph"):
             results[node] = row.call.graph(operands)
         else:
             found = results[node.a][row.call.place]
             now[node] = found = found if isinstance(found, Node) else type(node)(found)
             if not found._name:
-                found._name = node._name
+                found._name = node._name.above(now, known) if type(node._name) is Scope else node._name
             found.grad = node.grad if found.prim is not None else found.grad
     return now.get(root, root)  # type: ignore[no-any-return]
-
-
-def _again(node: Any, operands: list[Any]) -> Any:
-    """The same operation on other operands."""
-    made = node.prim(*operands)
-    made._name, made.grad = node._name, node.grad
-    return made

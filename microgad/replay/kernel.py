@@ -18,6 +18,7 @@ from microgad.node import Node
 from microgad.order import EMPTY, order_of_all
 from microgad.primitive import Primitive, watchers
 from microgad.structural import cast, dtype, index, item, reshape, scatter
+from microgad.symbolic import symbol
 from microgad.tape import Tape
 from microgad.tensor import Tensor, leaf
 from microgad.value import Value
@@ -173,9 +174,12 @@ class Kernel:
         self.size = sum(part.size for part in self.parts)
         kinds = {part.dtype for part in self.parts}
         self.dtype = kinds.pop() if len(kinds) == 1 else np.dtype(float)
-        latex = rf"\operatorname{{{{{tape.name}}}}}".replace("_", r"\_") + r"\left({}\right)"
-        self.row = Primitive(tape.name, self.computed, self.computed, vjp=(_refused,), jvp=(_refused,), label=tape.name,
-                             text=f"{tape.name}({{}})", latex=latex, flow=("its reverse pass",), call=self)  # fmt: skip
+        shown = tape.name.replace("_", r"\_") if tape.name.isidentifier() else symbol(tape.name).latex
+        text, latex = (x.replace("{", "{{").replace("}", "}}") for x in (tape.name, rf"\operatorname{{{shown}}}"))
+        self.row = Primitive(
+            tape.name, self.computed, self.computed, vjp=(_refused,), jvp=(_refused,), label=tape.name,
+            text=text + "({})", latex=latex + r"\left({}\right)", flow=("its reverse pass",), call=self,
+        )  # fmt: skip
         self._variants: dict[Any, Variant] = {}
         self._derived: dict[Any, Any] = {}
 

@@ -40,4 +40,5 @@ def optimised(tape: Tape, rules: Mapping[str, Rule] = RULES) -> Tape:
             if row is None or row.name != "view" or tape.operands[i][0] >= n:
                 made(i)
     b.tape.strict, b.tape.inlined = tape.strict, tape.inlined
+    b.tape.places = {x: now[i] for x, i in tape.places.items() if i in now}
     return b.tape.kept([made(i) for i in tape.outputs])

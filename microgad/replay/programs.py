@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgad.errors import InputError, MicrogadError, ShapeError, brief, shown
-from microgad.naming import counted, listed, literal
+from microgad.naming import counted, function_name, listed, literal
 from microgad.node import Node
 from microgad.primitive import tracing
 from microgad.scopes import Scope
@@ -520,7 +520,7 @@ def trace(f: Callable[..., Any], *example: Any, **kwargs: Any) -> Program:
     """
     if not callable(f):
         raise InputError(f"trace is that of a function, not of {shown(f)}")
-    name = getattr(f, "__name__", type(f).__name__)
+    name = function_name(f)
     try:
         signature = inspect.signature(f)
     except (TypeError, ValueError):  # of a function in C

@@ -175,10 +175,11 @@ function edited() {
   const given = [], fields = [...document.querySelectorAll("#leaves input")];
   let problem = "";
   for (const field of fields) {
-    const x = read(field.value);
+    const leaf = Number(field.dataset.leaf); // whose number has more digits than its field
+    const x = field.value === field.defaultValue ? PAGE.nodes[leaf].data : read(field.value);
     field.ariaInvalid = x === undefined;
     if (x === undefined) problem = `${field.name} has to be a number, such as -0.5 or 1e-3`;
-    given[Number(field.dataset.leaf)] = x;
+    given[leaf] = x;
   }
   if (!problem) {
     try {

@@ -40,13 +40,15 @@ def flow(loss: Node, kinds: str | Sequence[str] | None = None, *, ax: Axes | Non
     loss : Tensor or Value
         The result that modules were used for: one number, or a Tensor after ``backward(gradient)``.
     kinds : str or list of str, optional
-        The classes of the modules that are shown, such as "Linear" or "Tanh"; by default all of them.
+        The classes of the modules that are shown, such as "Linear" or "Tanh"; by default all of them, a loss that is a
+        module among them.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default in a new figure.
 
     Returns
     -------
     matplotlib.axes.Axes
+        The first of its lines is that of the activations, the second that of the gradients; calls are counted from 1.
 
     Raises
     ------

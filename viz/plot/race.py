@@ -218,7 +218,8 @@ def animate_race(
     Returns
     -------
     matplotlib.animation.FuncAnimation
-        ``.save("race.gif", writer="pillow")`` writes a file, and ``.to_jshtml()`` is a player for a notebook.
+        ``.save("race.png", writer="pillow")`` writes an animated PNG, which a notebook shows as a picture; with
+        ``"race.gif"`` a GIF, and ``.to_jshtml()`` is a player. The legend has where each comes in the end.
 
     Raises
     ------
@@ -347,5 +348,12 @@ def _runners(ax: Any, found: Mapping[str, Array], view: Array, steps: int) -> tu
         [end] = ax.plot(*route[-1:].T, markersize=10, markeredgecolor="white", linestyle="none", **look)
         lines.append(line)
         ends.append(end)
-    ax.legend()
+    ax.legend(loc=_corner([line.get_xydata() for line in lines], view))
     return lines, ends
+
+
+def _corner(routes: Sequence[Array], view: Array) -> str:
+    """The corner of the picture with the least of the paths: matplotlib's own "best" moves from frame to frame."""
+    points = (np.concatenate(routes) - view[:, 0]) / (view[:, 1] - view[:, 0])
+    corners = {"upper right": (1, 1), "lower right": (1, 0), "upper left": (0, 1), "lower left": (0, 0)}
+    return min(corners, key=lambda corner: int((np.abs(points - corners[corner]) < (0.45, 0.4)).all(axis=1).sum()))

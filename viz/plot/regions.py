@@ -63,7 +63,8 @@ def region_bound(width: int, inputs: int, layers: int) -> int:
     """How many linear regions a ReLU network of that size can have at least, with the right weights.
 
     ``(⌊D / Dᵢ⌋ + 1)^(Dᵢ (K - 1)) · Σ_{j ≤ Dᵢ} C(D, j)`` for K layers of D ≥ Dᵢ units and Dᵢ inputs. For one input,
-    where it is ``(D + 1)^K``, and for one layer no network has more.
+    where it is ``(D + 1)^K``, and for one layer no network has more. For several layers and inputs a network may have
+    more than this, but never more than ``region_bound(D, Dᵢ, 1) ** K``.
 
     Parameters
     ----------
