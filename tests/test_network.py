@@ -803,7 +803,7 @@ def test_no_bias():
 def test_too_many_layers():
     with pytest.raises(GraphSizeError, match="a network of 51 layers; a picture shows up to 50"):
         network(nn.MLP(1, [1] * 51))
-    assert network(nn.MLP(1, [1] * 50)).alt.count("of 1 neuron") == 50
+    assert network(nn.MLP(1, [1] * 50)).text.split("\n")[0].count("Linear (1 neuron") == 50
 
 
 # ---- models

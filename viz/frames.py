@@ -11,6 +11,8 @@ from microgad.naming import literal
 from microgad.node import Node
 from microgad.scopes import Scope, scopes
 
+from .text import LONG, shortened
+
 SHORT = 24  # characters: as much as two names may have to stand there in full, as in "w0 … w15"
 
 
@@ -92,7 +94,7 @@ def titled(calls: Sequence[Frame]) -> str:
     """What stands above the frame of some calls of modules of one class: where these stand, the class, how many."""
     path = spanned(list(dict.fromkeys(call.path for call in calls)))
     times = f" ×{len(calls):,}" if len(calls) > 1 else ""
-    return literal(f"{path}  {calls[0].kind}" if path else calls[0].kind) + times
+    return shortened(f"{path}  {calls[0].kind}" if path else calls[0].kind, LONG) + times
 
 
 def spanned(names: Sequence[str]) -> str:

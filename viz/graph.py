@@ -24,7 +24,7 @@ from .folding import LIMIT, Box, View, viewed
 from .frames import Frame, frames, titles
 from .quotient import COMMUTATIVE as COMMUTATIVE  # from here others have it
 from .render import Drawing
-from .text import Said, axis, gradients, measures, said, sentence, tree
+from .text import LONG, Said, axis, gradients, measures, said, sentence, shortened, tree
 from .theme import THEMES, Theme
 
 FONT = "DejaVu Sans,Verdana,sans-serif"  # the first comes with microgad, the second is as wide
@@ -139,7 +139,7 @@ def draw(
     found, placed = frames(order)
     view = viewed(order, found, placed, depth, collapse, None if isinstance(expand, bool) else expand, fold)
     names, adjoint = given_names(order), shares(order, grads)
-    heads = titles(names, placed)
+    heads = {node: shortened(name, LONG) for node, name in titles(names, placed).items()}
     source = None if highlight is None else find(order, highlight)
     drawing = Drawing(format=format)
     rankdir = rankdir or ("LR" if (view.whole and not program) or view.length <= ACROSS else "TB")

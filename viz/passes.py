@@ -15,10 +15,9 @@ from microgad.steps import Edge, Step, View, steps_back
 from microgad.symbolic import ATOM, SIGN, Expr, as_written
 
 from .javascript import Functions, UnwrittenError
-from .text import links, operation, said
+from .text import ALT, links, operation, said, shortened
 
 LIMIT = 300  # nodes; a pass over more is stepped through in parts
-NAME = 40  # letters of a name in a box
 Rows = list[tuple[str, str]]  # lines, each with what it says
 PLACE = "∂v/∂x⁽²⁾ is the derivative of v by the second place where x stands in it, and by nothing else."
 FLOW = "On an edge, G is the gradient of what comes out, and v ⊙ multiplies it by v number by number."
@@ -128,7 +127,8 @@ class Passes:
         """The graph in words, without numbers, which change."""
         names = [shortened(self.names[x]) for x in self.order if x.prim is None]
         done = [operation(x) for x in self.order if x.prim is not None]
-        return f"Graph of {self.title}. Inputs: {', '.join(names)}. Operations: {', '.join(done) or 'none'}."
+        said = f"Graph of {self.title}. Inputs: {', '.join(names)}. Operations: {', '.join(done) or 'none'}."
+        return shortened(said, ALT)
 
     def _row(self, node: Node) -> int | None:
         if type(node._value) is not float:
@@ -163,12 +163,6 @@ class Passes:
             nodes.append(found)
         edges = [{key: x for key, x in edge.items() if key != "said"} for edge in self.edges]
         return {"nodes": nodes, "edges": edges, "steps": self.steps, "seed": _shown(self.order[-1].seed())}
-
-
-def shortened(text: str, most: int = NAME) -> str:
-    """Text that can be printed, and that has room."""
-    text = literal(text)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _shown(x: Any) -> Any:

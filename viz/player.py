@@ -14,10 +14,10 @@ from microgad.node import Node
 
 from .graph import shown_as
 from .javascript import source
-from .passes import Passes, shortened
+from .passes import Passes
 from .render import destination, image, put
 from .stage import PAGE, Stage, style
-from .text import sentence, tree
+from .text import ALT, sentence, shortened, tree
 from .theme import THEMES
 
 SUFFIXES = (".html", ".htm")
@@ -47,7 +47,7 @@ class Player:
         self._passes = passes = Passes(f)
         self._theme = theme
         self._tree = tree(f, passes.names, passes.totals)
-        self.alt = sentence(f, passes.order, passes.names, passes.totals)
+        self.alt = shortened(sentence(f, passes.order, passes.names, passes.totals), ALT)
         self.text = "\n".join([*passes.lines, *passes.notes])
 
     def __repr__(self) -> str:

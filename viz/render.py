@@ -23,6 +23,8 @@ from microgad.atomic import write
 from microgad.errors import InputError, RenderError, shown
 from microgad.naming import literal
 
+from .text import ALT, shortened
+
 INSTALL = 'pip install "microgad[render]"'
 FONT = Path(__file__).resolve().parent / "fonts" / "DejaVuSans.ttf"
 MORE_FONTS = ("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "/System/Library/Fonts")
@@ -52,9 +54,17 @@ class Drawing(graphviz.Digraph):
         The graph as a tree of text.
     """
 
-    alt = "A graph"
     text = ""
+    _alt = "A graph"
     dpi: int | None = None  # of pictures made of pixels, if not the usual
+
+    @property
+    def alt(self) -> str:  # noqa: D102
+        return self._alt
+
+    @alt.setter
+    def alt(self, words: str) -> None:
+        self._alt = shortened(words, ALT)
 
     def pipe(
         self,

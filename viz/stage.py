@@ -14,9 +14,9 @@ from microgad.node import Node
 
 from .frames import frames
 from .graph import COMMUTATIVE, FONT, SIDES, escaped
-from .passes import Passes, Rows, lines_of, shortened
+from .passes import Passes, Rows, lines_of
 from .render import Drawing
-from .text import measures, operation
+from .text import measures, operation, shortened, width_of
 from .theme import THEMES
 
 PAGE = Path(__file__).resolve().parent / "page"
@@ -185,16 +185,18 @@ def _head(at: Point, tip: Point) -> str:
 
 
 def _width(rows: Rows) -> float:
-    return 18 + DIGIT * max(ROOM, *(len(text) * (1.25 if kind == "name" else 1.0) for kind, text in rows))
+    return 18 + max(ROOM * DIGIT, *(width_of(text, 15 if kind == "name" else 12) for kind, text in rows))
 
 
 def _on_edge(rows: Rows) -> float:
-    return 6.9 * max(min(len(text), LABEL) if kind == "flow" else max(len(text), 12) for kind, text in rows)
+    return max(
+        width_of(shortened(text, LABEL), 11) if kind == "flow" else max(82.0, width_of(text, 11)) for kind, text in rows
+    )
 
 
 def _round(node: Node) -> float:
     """How wide an operation is."""
-    return max(30.0, 9.5 * len(operation(node)) + 14)
+    return max(30.0, width_of(operation(node), 15) + 14)
 
 
 def _size(width: float, height: float) -> dict[str, str]:

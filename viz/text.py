@@ -12,9 +12,11 @@ import numpy as np
 
 from microgad.agreement import close
 from microgad.errors import DomainError
-from microgad.naming import FEW, number
+from microgad.naming import FEW, literal, number
 from microgad.node import Node
 
+NAME, LONG = 40, 100  # letters of a name where there is little room, and on a box of a drawing
+ALT = 2000  # characters of the words that stand in for a picture
 LINES = 200  # of a tree; a longer one says how much is missing
 # How wide letters of DejaVu Sans are, where it is not about 0.65 of their size.
 EMS = {
@@ -160,6 +162,18 @@ def sentence(root: Node, order: list[Node], names: Mapping[Node, str], adjoint: 
     inputs = ", ".join(value(x) for x in order if x.prim is None)
     operations = ", ".join(operation(x) for x in order if x.prim is not None) or "none"
     return f"Computation graph. Inputs: {inputs or 'none'}. Operations: {operations}. Result: {value(root)}."
+
+
+def shortened(text: str, most: int = NAME) -> str:
+    """Text that can be printed, and that has room.
+
+    Examples
+    --------
+    >>> shortened("a long name", 7)
+    'a long…'
+    """
+    text = literal(text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def width_of(text: str, size: float) -> float:

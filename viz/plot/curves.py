@@ -10,6 +10,7 @@ import numpy as np
 from microgad import functions
 from microgad.autodiff import adjoints, pull
 from microgad.errors import DomainError, InputError, ShapeError, brief, shown
+from microgad.naming import listed, literal
 from microgad.node import Node
 from microgad.order import topological_order
 from microgad.recording import recording
@@ -103,12 +104,12 @@ def _records(history: Any, keys: Any) -> dict[str, Array]:
     else:
         keys = texts("keys", keys)
     if wrong := [key for key in keys if key not in history]:
-        raise InputError(f"the history has no {wrong[0]!r}: it has {', '.join(history) or 'nothing'}")
+        raise InputError(f"the history has no {wrong[0]!r}: it has {literal(listed(list(history))) or 'nothing'}")
     if not keys:
         raise ShapeError("the history has nothing to draw")
     found = {key: column(f"history[{key!r}]", history[key]) for key in keys}
     if len({len(x) for x in found.values()}) > 1:
-        lengths = ", ".join(f"{key} has {len(x)}" for key, x in found.items())
+        lengths = ", ".join(f"{literal(key)} has {len(x)}" for key, x in found.items())
         raise ShapeError(f"a history has a number for each epoch, and of these {lengths}: choose some of them as keys")
     return found
 

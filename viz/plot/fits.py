@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from microgad.errors import InputError, ShapeError, shown
+from microgad.naming import listed, literal
 from microgad.node import Node
 
 from .axes import MARKERS, PALE, Array, alone, around, axes, color, column, drawn, ink, numbers, texts, whole, words
@@ -150,7 +151,9 @@ def _classes(given: Array, outputs: int) -> tuple[list[Any], Array]:
             return list(pair), given
     if len(found) != max(outputs, 2):
         many = "1 output, which tells 2" if outputs == 1 else f"{outputs} outputs, one for each of {outputs}"
-        raise InputError(f"the model has {many} classes, and y has {len(found)}: {', '.join(map(str, found[:8]))}")
+        raise InputError(
+            f"the model has {many} classes, and y has {len(found)}: {literal(listed([str(x) for x in found]))}"
+        )
     return found, given
 
 

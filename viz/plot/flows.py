@@ -11,7 +11,7 @@ import numpy as np
 from microgad.agreement import outdated
 from microgad.autodiff import adjoints
 from microgad.errors import InputError, no_gradient, shown, spell
-from microgad.naming import counted, number
+from microgad.naming import counted, listed, literal, number
 from microgad.node import Node
 from microgad.order import topological_order
 from microgad.scopes import Scope
@@ -75,16 +75,16 @@ def flow(loss: Node, kinds: str | Sequence[str] | None = None, *, ax: Axes | Non
         root = shown_as(loss, "flow", expand=True)
         order = topological_order(root)
         if problem := outdated(order):
-            raise InputError(f"flow is of one computation, before optimizer.step(): {problem}")
+            raise InputError(f"flow is of one computation, before optimizer.step(): {literal(problem)}")
         if not root.needs:
-            raise no_gradient(spell(root))
+            raise no_gradient(literal(spell(root)))
         adjoint = shares(order, True)
         if not adjoint:
             if np.size(root._value) == 1:
                 adjoints(root)  # which says where a derivative does not exist
             raise InputError(
-                f"flow shows gradients of one number, and {spell(root)} is of shape {shape(root)}: take its mean, or "
-                "call backward(gradient) first"
+                f"flow shows gradients of one number, and {literal(spell(root))} is of shape {shape(root)}: take its "
+                "mean, or call backward(gradient) first"
             )
         calls = _calls(order, kinds)
         x = np.arange(1, len(calls) + 1)
@@ -119,12 +119,12 @@ def _calls(order: Sequence[Node], kinds: Any) -> dict[str, list[Node]]:
             results.setdefault(id(scope.module), []).append(node)
     if not found:
         raise InputError(
-            f"flow is of what modules compute, and no module gave anything in the graph of {spell(order[-1])}"
+            f"flow is of what modules compute, and no module gave anything in the graph of {literal(spell(order[-1]))}"
         )
     known = sorted({scope.kind for scope in found.values()})
     wanted = known if kinds is None else texts("kinds", kinds)
     if wrong := [kind for kind in wanted if kind not in known]:
-        raise InputError(f"no module of the class {wrong[0]!r} was called: there are {', '.join(known)}")
+        raise InputError(f"no module of the class {wrong[0]!r} was called: there are {literal(listed(list(known)))}")
     rounds = {key: _rounds(order, nodes) for key, nodes in results.items()}
     calls: dict[tuple[int, int], list[Node]] = {}
     for node, scope in found.items():

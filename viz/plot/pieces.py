@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgad.errors import GraphSizeError, InputError, MicrogadError, shown, spell
-from microgad.naming import counted
+from microgad.naming import counted, literal
 from microgad.node import Node
 from microgad.order import order_of_all
 from microgad.primitives import add, div, identity, leaky_relu, mul, neg, relu, sub
@@ -158,8 +158,8 @@ class _Cells:
         if len(moving) > most or not set(moving) <= set(places):
             way = " in that way" if row in AFFINE else ""
             raise InputError(
-                f"linear regions are those of affine layers with relu or leaky_relu between them, and {spell(node)} is "
-                f"computed by {row.name}{way}"
+                "linear regions are those of affine layers with relu or leaky_relu between them, and "
+                f"{literal(spell(node))} is computed by {row.name}{way}"
             )
         if row in BENDS:
             self._bend(node.operands[0])
@@ -171,7 +171,7 @@ class _Cells:
         expected = (len(self.corners), *np.shape(node._value)[1:])
         if found.shape != expected or not np.isfinite(found).all():
             why = "is not finite" if found.shape == expected else "is not of one row for each example"
-            raise InputError(f"linear regions cannot be found: {spell(node)} {why}")
+            raise InputError(f"linear regions cannot be found: {literal(spell(node))} {why}")
         self.known[node] = found
 
     def _bend(self, z: Node) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from microgad.errors import DomainError, InputError, MicrogadError, ShapeError, shown
-from microgad.naming import number
+from microgad.naming import literal, number
 from microgad.node import Node
 from microgad.recording import recording
 from microgad.value import Value
@@ -90,7 +90,7 @@ def _path(f: Callable[[Any, Any], Any], name: str, make: Any, start: Sequence[fl
     params = [Value(start[0], "x"), Value(start[1], "y")]
     optimizer = _of_the_user(f"the optimizer {name}", make, params)
     if not all(callable(getattr(optimizer, method, None)) for method in ("zero_grad", "step")):
-        raise InputError(f"the optimizer {name} is {shown(optimizer)}, which has no zero_grad() and step()")
+        raise InputError(f"the optimizer {literal(name)} is {shown(optimizer)}, which has no zero_grad() and step()")
     points: list[tuple[float, float, float]] = []
 
     def height() -> Any:
@@ -123,6 +123,7 @@ def _path(f: Callable[[Any, Any], Any], name: str, make: Any, start: Sequence[fl
 
 def _of_the_user(what: str, function: Any, *args: Any) -> Any:
     """What a function of the user's returns; its errors, other than our own, in one line."""
+    what = literal(what)
     if not callable(function):
         raise InputError(f"{what} is made by a function of the parameters, not by {shown(function)}")
     try:
