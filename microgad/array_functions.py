@@ -48,7 +48,7 @@ def as_array(x: Any, dtype: Any = None) -> np.ndarray[Any, Any]:
             f"an array of {_said(x)} would cut the graph: {joined}, or take .data, of a Tensor also .detach(), for the "
             "numbers alone"
         )
-    if hasattr(x, "mask") and isinstance(x, np.ma.MaskedArray):  # in this order: to name numpy.ma is to load it
+    if isinstance(x, np.ndarray) and hasattr(x, "mask") and isinstance(x, np.ma.MaskedArray):  # last: it loads numpy.ma
         raise InputError("a Tensor has no mask, as this masked array has: fill it first, as in x.filled(0.0)")
     try:
         foreign = not isinstance(x, (list, tuple, np.ndarray)) and hasattr(x, "__array__")

@@ -9,6 +9,7 @@ from microgad.agreement import outdated
 from microgad.naming import Text, given_names, literal, number
 from microgad.node import Node
 
+from .choices import check_flag
 from .frames import frames, titles
 from .graph import COMMUTATIVE, drawable, shares, shown_as
 from .text import Said, gradients, links, measures, operation, said
@@ -86,6 +87,7 @@ def mermaid(f: Node, *, rankdir: str = "LR", grads: bool | None = None) -> Merma
     classDef constant fill:none,stroke:none
     """
     f = shown_as(f, "mermaid")
+    check_flag("grads", grads)
     order = drawable(f, rankdir)
     names, adjoint = given_names(order), shares(order, grads)
     ids = {node: f"v{i}" for i, node in enumerate(order)}

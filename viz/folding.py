@@ -13,6 +13,7 @@ from microgad.errors import GraphSizeError, InputError, shown
 from microgad.naming import listed, literal
 from microgad.node import Node
 
+from .choices import check_flag
 from .frames import Frame
 from .quotient import Cut, Flat
 
@@ -112,8 +113,7 @@ def viewed(
     """
     if depth is not None and (isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or depth < 0):
         raise InputError(f"depth is how many frames stand inside of each other, 0 or more, not {shown(depth)}")
-    if not (fold is None or isinstance(fold, bool)):
-        raise InputError(f"fold is True, False or None, not {shown(fold)}")
+    check_flag("fold", fold)
     shut, opened = _named(collapse, "collapse", found), _named(expand, "expand", found)
     fold = len(order) > WHOLE if fold is None else fold
     flat = Flat(order, found, placed, fold)

@@ -20,6 +20,7 @@ from microgad.replay.programs import Program
 
 from . import boxes
 from .boxes import Flow
+from .choices import check_choice, check_flag
 from .folding import LIMIT, Box, View, viewed
 from .frames import Frame, frames, titles
 from .quotient import COMMUTATIVE as COMMUTATIVE  # from here others have it
@@ -33,7 +34,7 @@ FONT = "DejaVu Sans,Verdana,sans-serif"  # the first comes with microgad, the se
 SIDES = {"LR": ("nw", "w", "sw"), "RL": ("ne", "e", "se"), "TB": ("nw", "n", "ne"), "BT": ("sw", "s", "se")}
 SPARE = 60  # empty columns behind an array: of the width that a long name takes all columns get the same share
 REACH = 500  # from here on straight edges and a layout in a hurry: in seconds what would take minutes
-ACROSS = 6  # boxes behind each other; with more a folded picture, or that of a program, goes downward
+ACROSS = 5  # boxes behind each other; with more a folded picture, or that of a program, goes downward
 UNASKED = 300_000  # nodes; what takes longer than a few seconds is drawn only when asked for
 
 
@@ -130,12 +131,12 @@ def draw(
     program = not isinstance(f, Node)
     f, grads = shown_as(f, "draw", expand is True), False if grads is None and program else grads
     order = topological_order(f)
-    if rankdir is not None and rankdir not in tuple(SIDES):
-        raise InputError(f"no rankdir {rankdir!r}: choose from {', '.join(SIDES)}")
+    if rankdir is not None:
+        check_choice("rankdir", rankdir, SIDES)
     if not isinstance(format, str) or format not in graphviz.FORMATS:
-        raise InputError(f"no format {format!r}: svg, png, pdf, or another of graphviz.FORMATS")
-    if theme not in tuple(THEMES):
-        raise InputError(f"no theme {theme!r}: choose from {', '.join(THEMES)}")
+        raise InputError(f"no format {shown(format)}: svg, png, pdf, or another of graphviz.FORMATS")
+    check_choice("theme", theme, THEMES)
+    check_flag("grads", grads)
     found, placed = frames(order)
     view = viewed(order, found, placed, depth, collapse, None if isinstance(expand, bool) else expand, fold)
     names, adjoint = given_names(order), shares(order, grads)
@@ -200,8 +201,7 @@ def shown_as(f: Any, what: str, expand: bool = False) -> Node:
 
 def drawable(f: Node, rankdir: str) -> list[Node]:
     """The nodes of a graph in order; an error if there is no picture of them."""
-    if rankdir not in tuple(SIDES):
-        raise InputError(f"no rankdir {rankdir!r}: choose from {', '.join(SIDES)}")
+    check_choice("rankdir", rankdir, SIDES)
     order = topological_order(f)
     if len(order) > LIMIT:
         raise GraphSizeError(

@@ -9,6 +9,7 @@ from microgad.errors import GraphSizeError, InputError, shown
 from microgad.node import Node
 
 from .captions import notes_on, sentence, tables
+from .choices import check_choice, check_flag
 from .columns import Page
 from .paths import Paths
 from .reading import of_model, of_result
@@ -118,11 +119,9 @@ def network(
     Marked: 1 path from layers.0.neurons.0.w.1 to L.
     Along it ∂L/∂w = δ · y = -4.5 · 2 = -9.
     """
-    if theme not in tuple(THEMES):
-        raise InputError(f"no theme {theme!r}: choose from {', '.join(THEMES)}")
-    for name, given in {"labels": labels, "grads": grads}.items():
-        if given not in (None, True, False):
-            raise InputError(f"{name} is True, False or None, not {shown(given)}")
+    check_choice("theme", theme, THEMES)
+    check_flag("labels", labels)
+    check_flag("grads", grads)
     problem = None
     if isinstance(model, Node):
         if x is not None:

@@ -8,6 +8,7 @@ from microgad.node import Node
 from microgad.order import topological_order
 
 from . import text
+from .choices import check_flag
 from .graph import shares, shown_as
 
 
@@ -48,6 +49,7 @@ def tree(f: Node, *, grads: bool | None = None) -> Text:
     └── 2
     """
     f = shown_as(f, "tree")
+    check_flag("grads", grads)
     order = topological_order(f)
     nodes = {x for x, _, _ in text.lines_of(f)[0] if isinstance(x, Node)}
     # Gradients flow from the end of the order: of a large graph only so much is computed as the tree shows.

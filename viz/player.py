@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import Any
 
 from microgad.algebra import formula
-from microgad.errors import GraphSizeError, InputError, RenderError
+from microgad.errors import GraphSizeError, RenderError
 from microgad.naming import literal, number
 from microgad.node import Node
 
+from .choices import check_choice, check_flag
 from .graph import shown_as
 from .javascript import source
 from .passes import Passes
@@ -156,9 +157,9 @@ def play(f: Node, *, theme: str = "light", expand: bool = False) -> Player:
     ∂f/∂x = ∂f/∂v1 · ∂v1/∂x = -4 · 1 = -4
     ∂f/∂y = ∂f/∂v1 · ∂v1/∂y = -4 · 1 = -4
     """
+    check_flag("expand", expand, optional=False)
     f = shown_as(f, "play", expand)
-    if theme not in tuple(THEMES):
-        raise InputError(f"no theme {theme!r}: choose from {', '.join(THEMES)}")
+    check_choice("theme", theme, THEMES)
     return Player(f, theme)
 
 

@@ -196,9 +196,9 @@ class Drawing(graphviz.Digraph):
 
 def image(svg: bytes, alt: str) -> str:
     """A picture in HTML: it shrinks to where it stands as long as it can be read, and is scrolled from there on."""
-    width, unit = re.search(rb'<svg[^>]*?width="([\d.]+)(pt|)"', svg).groups()  # type: ignore[union-attr]
-    least = LEAST * float(width) * (4 / 3 if unit else 1)
-    size = f"max-width: 100%; min-width: {least:.0f}px"
+    size = "max-width: 100%"
+    if found := re.search(rb'<svg[^>]*?width="([\d.]+)(pt|)"', svg):
+        size += f"; min-width: {LEAST * float(found[1]) * (4 / 3 if found[2] else 1):.0f}px"
     data = base64.b64encode(svg).decode()
     return f'<img src="data:image/svg+xml;base64,{data}" alt="{html.escape(alt)}" style="{size}">'
 

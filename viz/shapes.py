@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
-from microgad.errors import GraphSizeError, InputError
+from microgad.errors import GraphSizeError
 from microgad.node import Node
 from microgad.order import topological_order
 
 from .blocks import Block, Equations, Line, Part
+from .choices import check_choice, check_flag
 from .graph import FONT, escaped, shown_as
 from .render import Drawing
 from .text import width_of
@@ -93,8 +94,8 @@ def shapes(f: Node, *, theme: str = "light", grads: bool = True) -> Shapes:
     ∇W (2×3) = δZ (2×32) @ Yᵀ (32×3)
     """
     f = shown_as(f, "shapes")
-    if theme not in tuple(THEMES):
-        raise InputError(f"no theme {theme!r}: choose from {', '.join(THEMES)}")
+    check_choice("theme", theme, THEMES)
+    check_flag("grads", grads, optional=False)
     order = topological_order(f)
     computed = sum(node.prim is not None for node in order)
     if computed > 4 * LIMIT:  # even if some of them share a line

@@ -48,6 +48,8 @@ class Stage:
             found = json.loads(self._drawing().pipe("json0", encoding="utf-8"))
         except RenderError as error:
             raise RenderError(str(error).replace("json0", "the page")) from None
+        except ValueError:
+            raise RenderError("the page cannot be laid out: the program named dot gives no JSON") from None
         self.width, self.height = (float(x) for x in found["bb"].split(",")[2:])
         self._at = {x["name"]: x for x in found.get("objects", ())}
         self._lines = {x["id"]: x for x in found.get("edges", ())}

@@ -287,7 +287,7 @@ def _called(f: Any) -> str:
     if isinstance(f, str):
         return f
     name = getattr(f, "__name__", None) or brief(f) or type(f).__name__
-    return "f" if name == "<lambda>" else str(name)
+    return "f" if name == "<lambda>" else literal(str(name))
 
 
 def _sampled(name: str, f: Callable[..., Any], x: Array) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from microgad.naming import listed, literal
 from microgad.node import Node
 
 from .axes import MARKERS, PALE, Array, alone, around, axes, color, column, drawn, ink, numbers, texts, whole, words
-from .outputs import outputs
+from .outputs import outputs, told
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,6 +125,8 @@ def _labels(y: Any) -> Array:
         raise ShapeError(
             "y has a class for each point, in shape (n,), and these are rows of different lengths"
         ) from None
+    except Exception as error:  # such as that of another library's tensor
+        raise InputError(f"y has a class for each point, and is {shown(y)}: {told(error)}") from None
     if found.ndim == 2 and found.shape[1] > 1 and found.dtype.kind in "biuf":
         found = found.argmax(axis=1)
     found = found[:, 0] if found.ndim == 2 and found.shape[1] == 1 else found

@@ -16,6 +16,7 @@ from microgad.node import Node
 from microgad.order import topological_order
 from microgad.scopes import Scope
 from microgad.structural import shape
+from microgad.viz.choices import check_flag
 from microgad.viz.graph import shares, shown_as
 from microgad.viz.running import parts_of
 
@@ -242,8 +243,7 @@ def _rows(model: Any, grads: bool) -> dict[str, Array]:
     if isinstance(model, type) or not callable(getattr(model, "named_parameters", None)):
         raise InputError(f"weights are those of a module, not of {shown(model)}")
     found: dict[str, list[Array]] = {}
-    if not isinstance(grads, bool):
-        raise InputError(f"grads is True or False, not {shown(grads)}")
+    check_flag("grads", grads, optional=False)
     for name, p in parts_of(model, "named_parameters"):
         alone = type(p._value) is float
         x = p.grad if grads else p._value
