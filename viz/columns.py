@@ -428,6 +428,7 @@ def _cut(text: str, wide: float, size: int) -> str:
     """The beginning of a text, where there is no room for all of it."""
     if width_of(text, size) <= wide:
         return text
+    text = text[: int(4 * wide / size) + 2]  # of the narrowest letters no more fit
     kept = next((k for k in range(len(text) - 1, 1, -1) if width_of(f"{text[:k]}…", size) <= wide), 1)
     return f"{text[:kept]}…"
 

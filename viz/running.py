@@ -32,6 +32,8 @@ def parts_of(model: Any, what: str) -> list[Any]:
 def in_use(model: Any) -> Iterator[None]:
     """While it lasts, a module and those in it are in `eval` mode, and then in the modes that they were in.
 
+    Random numbers that it draws are not missing from the stream afterwards.
+
     An error if it is neither a module nor a function.
     """
     if not callable(model) or isinstance(model, type):
@@ -42,7 +44,8 @@ def in_use(model: Any) -> Iterator[None]:
     if modules:
         model.eval()
     try:
-        yield
+        with undrawn():
+            yield
     finally:
         for module, mode in zip(modules, modes, strict=True):
             module.training = mode
@@ -81,7 +84,7 @@ def _of_values(model: Any) -> bool:
 
 def run(model: Any, x: Any) -> list[list[Node]]:
     """What comes out of a model for each pass: a Tensor, or the outputs of one example as Values."""
-    with recording(), undrawn(), in_use(model), np.errstate(all="ignore"):
+    with recording(), in_use(model), np.errstate(all="ignore"):
         return _passes(model, x)
 
 
