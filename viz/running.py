@@ -17,13 +17,20 @@ from microgad.structural import shape
 from microgad.tensor import Tensor
 
 
+def has(model: Any, what: str) -> bool:
+    """Whether something has a method of that name, whatever happens when it is asked."""
+    try:
+        return callable(getattr(model, what, None))
+    except Exception:  # it is not ours
+        return False
+
+
 def parts_of(model: Any, what: str) -> list[Any]:
     """The modules or parameters of a model; none where it has no such method."""
-    method = getattr(model, what, None)
-    if not callable(method):
+    if not has(model, what):
         return []
     try:
-        return list(method())
+        return list(getattr(model, what)())
     except Exception as error:  # whatever it is, it is no module
         raise InputError(f"{what}() of {shown(model)} gives no list of them: {type(error).__name__}") from None
 
@@ -38,8 +45,7 @@ def in_use(model: Any) -> Iterator[None]:
     """
     if not callable(model) or isinstance(model, type):
         raise InputError(f"a model is a module or a function, not {shown(model)}")
-    known = all(hasattr(model, name) for name in ("eval", "training"))
-    modules = parts_of(model, "modules") if known else []
+    modules = [one for one in parts_of(model, "modules") if hasattr(one, "training")] if has(model, "eval") else []
     modes = [module.training for module in modules]
     if modules:
         model.eval()

@@ -286,7 +286,11 @@ def _called(f: Any) -> str:
     """The name of a function, or what a module says of itself."""
     if isinstance(f, str):
         return f
-    name = getattr(f, "__name__", None) or brief(f) or type(f).__name__
+    try:
+        name = getattr(f, "__name__", None)
+    except Exception:  # it is not ours
+        name = None
+    name = name or brief(f) or type(f).__name__
     return "f" if name == "<lambda>" else literal(str(name))
 
 

@@ -18,7 +18,7 @@ from microgad.scopes import Scope
 from microgad.structural import shape
 from microgad.viz.choices import check_flag
 from microgad.viz.graph import shares, shown_as
-from microgad.viz.running import parts_of
+from microgad.viz.running import has, parts_of
 
 from .axes import LINES, Array, alone, around, axes, color, ink, numbers, texts, whole, words
 
@@ -240,7 +240,7 @@ def weights(model: Any, grads: bool = False, bins: int = 60, *, ax: Axes | None 
 
 def _rows(model: Any, grads: bool) -> dict[str, Array]:
     """The numbers of each parameter, by its name and shape; those of Values by layer."""
-    if isinstance(model, type) or not callable(getattr(model, "named_parameters", None)):
+    if isinstance(model, type) or not has(model, "named_parameters"):
         raise InputError(f"weights are those of a module, not of {shown(model)}")
     found: dict[str, list[Array]] = {}
     check_flag("grads", grads, optional=False)
