@@ -15,7 +15,7 @@ from microgad.steps import Edge, Step, View, steps_back
 from microgad.symbolic import ATOM, SIGN, Expr, as_written
 
 from .javascript import Functions, UnwrittenError
-from .text import ALT, links, operation, said, shortened
+from .text import abridged, links, operation, said, shortened
 
 LIMIT = 300  # nodes; a pass over more is stepped through in parts
 Rows = list[tuple[str, str]]  # lines, each with what it says
@@ -128,7 +128,7 @@ class Passes:
         names = [shortened(self.names[x]) for x in self.order if x.prim is None]
         done = [operation(x) for x in self.order if x.prim is not None]
         said = f"Graph of {self.title}. Inputs: {', '.join(names)}. Operations: {', '.join(done) or 'none'}."
-        return shortened(said, ALT)
+        return abridged(said)
 
     def _row(self, node: Node) -> int | None:
         if type(node._value) is not float:

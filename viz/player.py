@@ -18,7 +18,7 @@ from .javascript import source
 from .passes import Passes
 from .render import destination, image, put
 from .stage import PAGE, Stage, style
-from .text import ALT, sentence, shortened, tree
+from .text import abridged, sentence, shortened, tree
 from .theme import THEMES
 
 SUFFIXES = (".html", ".htm")
@@ -48,7 +48,7 @@ class Player:
         self._passes = passes = Passes(f)
         self._theme = theme
         self._tree = tree(f, passes.names, passes.totals)
-        self.alt = shortened(sentence(f, passes.order, passes.names, passes.totals), ALT)
+        self.alt = abridged(sentence(f, passes.order, passes.names, passes.totals))
         self.text = "\n".join([*passes.lines, *passes.notes])
 
     def __repr__(self) -> str:

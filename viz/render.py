@@ -23,7 +23,7 @@ from microgad.atomic import write
 from microgad.errors import InputError, RenderError, shown
 from microgad.naming import literal
 
-from .text import ALT, shortened
+from .text import abridged
 
 INSTALL = 'pip install "microgad[render]"'
 FONT = Path(__file__).resolve().parent / "fonts" / "DejaVuSans.ttf"
@@ -64,7 +64,7 @@ class Drawing(graphviz.Digraph):
 
     @alt.setter
     def alt(self, words: str) -> None:
-        self._alt = shortened(words, ALT)
+        self._alt = abridged(words)
 
     def pipe(
         self,

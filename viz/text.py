@@ -16,7 +16,7 @@ from microgad.naming import FEW, literal, number
 from microgad.node import Node
 
 NAME, LONG = 40, 100  # letters of a name where there is little room, and on a box of a drawing
-ALT = 2000  # characters of the words that stand in for a picture
+ALT, END = 2000, 500  # characters of the words that stand in for a picture, and of their end if they are cut
 LINES = 200  # of a tree; a longer one says how much is missing
 # How wide letters of DejaVu Sans are, where it is not about 0.65 of their size.
 EMS = {
@@ -174,6 +174,18 @@ def shortened(text: str, most: int = NAME) -> str:
     """
     text = literal(text)
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def abridged(words: str) -> str:
+    """Words that stand in for a picture: of very many the beginning and the end, where the result is.
+
+    Examples
+    --------
+    >>> len(abridged("word " * 1000)) == ALT
+    True
+    """
+    words = literal(words)
+    return words if len(words) <= ALT else f"{words[: ALT - END - 3]} … {words[-END:]}"
 
 
 def width_of(text: str, size: float) -> float:
