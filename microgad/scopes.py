@@ -138,6 +138,17 @@ def enter(node: Any, module: Any, inputs: Any) -> None:
     scope.module, scope.inputs, scope.inner = module, inputs, before
 
 
+def name_above(name: Any, now: Mapping[Any, Any], known: dict[int, Any]) -> Any:
+    """A node's name in a copy of its graph; of a `Scope` see `Scope.above`.
+
+    Examples
+    --------
+    >>> name_above("x", {}, {})
+    'x'
+    """
+    return name.above(now, known) if type(name) is Scope else name
+
+
 def _replaced(x: Any, now: Mapping[Any, Any]) -> Any:
     """What a module was called with, with other nodes in it."""
     if type(x) in ranks:

@@ -9,7 +9,7 @@ import numpy as np
 
 from .order import EMPTY
 from .primitive import Primitive
-from .scopes import Scope, nodes
+from .scopes import Scope, name_above, nodes
 from .structural import applied
 
 Type = tuple[tuple[int, ...], np.dtype[Any]]  # of an array: its shape and dtype
@@ -208,7 +208,7 @@ class Tape:
         now, known = {x: values[i] for x, i in self.places.items()}, dict[int, Any]()
         for i, name in self.names.items():
             if i >= len(given) and hasattr(values[i], "_name") and not values[i]._name:
-                values[i]._name = name.above(now, known) if type(name) is Scope else name
+                values[i]._name = name_above(name, now, known)
         return values
 
     def needed(self, outputs: Sequence[int]) -> set[int]:

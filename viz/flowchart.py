@@ -10,8 +10,9 @@ from microgad.naming import Text, given_names, literal, number
 from microgad.node import Node
 
 from .choices import check_flag
-from .frames import frames, titles
-from .graph import COMMUTATIVE, drawable, shares, shown_as
+from .frames import frames, innermost_first, titles
+from .graph import drawable, shares, shown_as
+from .quotient import COMMUTATIVE
 from .text import Said, gradients, links, measures, operation, said
 
 SHAPES = {
@@ -121,7 +122,7 @@ def mermaid(f: Node, *, rankdir: str = "LR", grads: bool | None = None) -> Merma
                 here.append(_box(start, "constant", [number(x)]))
             label = f'|"{_text(rows)}"|' if rows else ""
             lines.append(f"{start} -->{label} {circle}")
-    for frame in sorted(found, key=lambda frame: -len(frame.ends)):  # what stands inside has to be finished
+    for frame in innermost_first(found):
         (lines if frame.around is None else parts[frame.around]).extend([*parts[frame], "end"])
     if problem := outdated(order):
         lines.append(_box("note", "constant", [_literal(f"Not of one computation: {literal(problem)}.")]))

@@ -90,6 +90,11 @@ def titles(names: Mapping[Node, str], placed: Mapping[Node, Frame]) -> dict[Node
     return {node: name for node, name in names.items() if node not in placed or not placed[node].says(node, name)}
 
 
+def innermost_first(found: Sequence[Frame]) -> list[Frame]:
+    """Frames in the order in which they are put into each other: what stands inside has to be finished."""
+    return sorted(found, key=lambda frame: -len(frame.ends))
+
+
 def titled(calls: Sequence[Frame]) -> str:
     """What stands above the frame of some calls of modules of one class: where these stand, the class, how many."""
     path = spanned(list(dict.fromkeys(call.path for call in calls)))

@@ -22,8 +22,8 @@ from . import boxes
 from .boxes import Flow
 from .choices import check_choice, check_flag
 from .folding import LIMIT, Box, View, viewed
-from .frames import Frame, frames, titles
-from .quotient import COMMUTATIVE as COMMUTATIVE  # from here others have it
+from .frames import Frame, frames, innermost_first, titles
+from .quotient import COMMUTATIVE
 from .render import Drawing
 from .text import LONG, Said, axis, gradients, measures, said, sentence, shortened, tree
 from .theme import THEMES, Theme
@@ -294,9 +294,7 @@ def _contents(
                 **on_path,
             )
             drawing.edge(end, id, **on_path)
-            count = len(node.operands)
-            ordered = count in (2, 3) and node.prim not in COMMUTATIVE
-            sides = {"headport": SIDES[rankdir][:: 4 - count] if ordered else "_" * count}
+            sides = {"headport": ports(node, rankdir) or "_" * len(node.operands)}
         for flow in boxes.flows(view, place, k, names):
             head = {port: side[flow.slot] for port, side in sides.items()}
             if isinstance(flow.source, int):
@@ -315,8 +313,14 @@ def _contents(
                 drawing.edge(f"{end}{flow.slot}", end, **head)
     # Behind the edges, so dot begins with the first one at the left, or at the top if that is the last one in the text.
     side_by_side = view.frames if rankdir in ("TB", "BT") else view.frames[::-1]
-    for frame in sorted(side_by_side, key=lambda frame: -len(frame.ends)):  # what stands inside has to be finished
+    for frame in innermost_first(side_by_side):
         (drawing if frame.around is None else clusters[frame.around]).subgraph(clusters[frame])
+
+
+def ports(node: Node, rankdir: str) -> Sequence[str]:
+    """Where the operands of a node arrive, where their order matters and there are sides for them; else nothing."""
+    count = len(node.operands)
+    return SIDES[rankdir][:: 4 - count] if count in (2, 3) and node.prim not in COMMUTATIVE else ()
 
 
 def _cluster(name: str, frame: Frame, colors: Theme) -> Drawing:

@@ -164,7 +164,7 @@ def play(f: Node, *, theme: str = "light", expand: bool = False) -> Player:
 
 
 def _notes(passes: Passes) -> str:
-    return "".join(f'<p class="note">{html.escape(note)}</p>' for note in (*passes.notes, *passes.signs) if note)
+    return "".join(f'<p class="note">{html.escape(note)}</p>' for note in (*passes.notes, *passes.signs))
 
 
 def _page(passes: Passes, theme: str, stage: Stage) -> str:

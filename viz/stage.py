@@ -12,9 +12,10 @@ from microgad.errors import RenderError
 from microgad.naming import number
 from microgad.node import Node
 
-from .frames import frames
-from .graph import COMMUTATIVE, FONT, SIDES, escaped
+from .frames import frames, innermost_first
+from .graph import FONT, escaped, ports
 from .passes import Passes, Rows, lines_of
+from .quotient import COMMUTATIVE
 from .render import Drawing
 from .text import measures, operation, shortened, width_of
 from .theme import THEMES
@@ -80,7 +81,7 @@ class Stage:
             ordered = node.prim not in COMMUTATIVE
             here.node(f"v{i}o", shape="ellipse", **_size(_round(node), 30), **({"ordering": "in"} if ordered else {}))
             drawing.edge(f"v{i}o", f"v{i}", id=f"{i}.-1")
-            sides = SIDES["LR"][:: 4 - len(node.operands)] if ordered and len(node.operands) in (2, 3) else None
+            sides = ports(node, "LR")
             for k, x in enumerate(node.operands):
                 start = f"v{self.passes.place[x]}" if isinstance(x, Node) else f"v{i}o{k}"
                 if not isinstance(x, Node):
@@ -91,7 +92,7 @@ class Stage:
                     room = f'<table border="0" cellborder="0" fixedsize="true" {size}><tr><td></td></tr></table>'
                     more["label"] = f"<{room}>"
                 drawing.edge(start, f"v{i}o", id=f"{i}.{k}", **more)
-        for frame in sorted(self.frames, key=lambda frame: -len(frame.ends)):  # what stands inside has to be finished
+        for frame in innermost_first(self.frames):
             (drawing if frame.around is None else clusters[frame.around]).subgraph(clusters[frame])
         return drawing
 

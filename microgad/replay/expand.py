@@ -6,7 +6,7 @@ from typing import Any
 
 from microgad.node import Node
 from microgad.order import topological_order
-from microgad.scopes import Scope
+from microgad.scopes import name_above
 
 
 def expanded(root: Node) -> Node:
@@ -34,14 +34,13 @@ def expanded(root: Node) -> Node:
         if row.call is None:
             if any(x is not y for x, y in zip(operands, node.operands, strict=True)):
                 now[node] = made = row(*operands)
-                made._name = node._name.above(now, known) if type(node._name) is Scope else node._name
-                made.grad = node.grad
+                made._name, made.grad = name_above(node._name, now, known), node.grad
         elif hasattr(row.call, "graph"):
             results[node] = row.call.graph(operands)
         else:
             found = results[node.a][row.call.place]
             now[node] = found = found if isinstance(found, Node) else type(node)(found)
             if not found._name:
-                found._name = node._name.above(now, known) if type(node._name) is Scope else node._name
+                found._name = name_above(node._name, now, known)
             found.grad = node.grad if found.prim is not None else found.grad
     return now.get(root, root)  # type: ignore[no-any-return]
